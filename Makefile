@@ -1,0 +1,71 @@
+# The few commands a person types. `make` alone lists them.
+# The environment is .venv, made from requirements.lock (hashes checked) when it is missing or the lock has changed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+READY_TENSORFLOW := $(VENV)/.ready-tensorflow
+
+# PYTHON=/path/to/python3.12 picks the interpreter of a new environment.
+PYTHON ?=
+PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help
+help:  ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+.PHONY: demo
+demo: $(READY)  ## a gateway and two workers on this machine, and one photograph through them; ONCE=1 stops after it
+	@$(BIN)/python -m demo $(if $(ONCE),--once)
+
+.PHONY: test
+test: $(READY)  ## every test; ARGS='-k wire -x' is passed to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(READY)  ## ruff (rules and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.PHONY: tensorflow
+tensorflow: $(READY_TENSORFLOW)  ## adds TensorFlow to the environment: large, and only some tests and one backend want it
+
+# One version of each package for every Python and platform; versions already in the lock stay unless UPGRADE=1.
+LOCK = $(UV) pip compile setup.cfg --quiet --universal --generate-hashes --python-version 3.11 --fork-strategy fewest \
+	--no-emit-index-url --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+UV = $$(command -v uv || echo $(BIN)/uv)
+
+.PHONY: lock
+lock: $(BIN)/python  ## writes the lock files anew from setup.cfg; UPGRADE=1 takes the newest versions
+	command -v uv >/dev/null || test -x $(BIN)/uv || $(PIP) install --quiet uv
+	$(LOCK) --extra gateway --extra worker --extra opencv --extra bench --extra dev --output-file requirements.lock
+	$(LOCK) --extra tensorflow --constraints requirements.lock --output-file requirements-tensorflow.lock
+
+.PHONY: clean
+clean:  ## removes the environment, the demo's keys, and what tools left behind
+	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@for python in $(PYTHONS); do \
+	    if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then \
+	        echo "making $(VENV) with $$("$$python" --version)"; exec "$$python" -m venv $(VENV); \
+	    fi; \
+	done; \
+	echo "no Python 3.11, 3.12 or 3.13 among: $(PYTHONS). Name one with 'make PYTHON=/path/to/python ...'" >&2; exit 1
+
+$(READY): requirements.lock setup.cfg pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --require-hashes -r requirements.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(READY_TENSORFLOW): requirements-tensorflow.lock $(READY)
+	$(PIP) install --quiet --require-hashes -r requirements-tensorflow.lock
+	@touch $@
