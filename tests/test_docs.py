@@ -10,9 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
-NAMED_FILE = re.compile(
-    r"`((?:wire|gateway|edge_worker|docs|tests|certs|demo|\.ci)/[\w./-]+\.(?:py|md|toml|sh|pb|txt))`"
-)
+FOLDERS = ("wire", "gateway", "edge_worker", "docs", "tests", "certs", "demo")
+NAMED_FILE = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]+\.(?:py|md|toml|sh|pb|txt))`")
 NAMED_PAGE = re.compile(r"docs/[a-z]+/[a-z0-9_-]+\.md")
 KINDS = ("tutorial", "howto", "reference", "explanation")
 
