@@ -1,0 +1,80 @@
+"""What a worker needs from anything that computes. Implemented by `echo`, `opencv_dnn` and others to come.
+
+A backend answers one call at a time per slot; admission, deadlines and cancellation are the caller's
+(`exchange_runner.py`). It never sees a frame or a socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class BadInput(Exception):
+    """The client's fault: the body is not something this model can take. `code` is one of CODES."""
+
+    CODES = ("bad_request", "bad_input", "unsupported_media_type", "payload_too_large", "unknown_model")
+
+    def __init__(self, code: str, detail: str) -> None:
+        assert code in self.CODES, code
+        super().__init__(detail)
+        self.code = code
+
+
+class BackendFailed(Exception):
+    """The engine's fault: the input was good and the computation failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """One model as the worker announces it in HELLO."""
+
+    name: str
+    version: str
+    slots: int
+    """Calls of this model that run at the same moment, at least 1."""
+    failure: str = ""
+    """Which file and why, when the model cannot be served; empty when it can."""
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    """JSON values only: input, output, labels, weights, engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, whole. `path` still carries its query string."""
+
+    model: str
+    method: str
+    path: str
+    metadata: Sequence[tuple[str, str]]
+    body: bytes | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One response, whole. `durations_s` is in the order in which the steps ran."""
+
+    body: bytes
+    content_type: str = "application/json"
+    status: int = 200
+    durations_s: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by step: decode, preprocess, inference, postprocess."""
+
+
+class Backend(Protocol):
+    """Something that computes."""
+
+    name: str
+
+    async def start(self) -> Sequence[ServedModel]:
+        """Loads and warms up every model; returns them all, the failed ones with their reason. Called once."""
+
+    async def answer(self, call: Call) -> Answer:
+        """Computes. Raises BadInput or BackendFailed. Cancelling the task drops the work that has not begun."""
+
+    async def probe(self, model: str) -> Answer:
+        """The real path on a sample of the backend's own, to prove that the model still answers."""
+
+    async def close(self) -> None:
+        """Releases threads and engines. Called once; no call is in flight then."""

@@ -1,0 +1,38 @@
+"""Opens a backend by its name, and imports its library only then: a worker that echoes loads neither cv2 nor numpy."""
+
+from __future__ import annotations
+
+import os
+
+from edge_worker.backends.base import Backend
+from edge_worker.backends.settings import BackendSettings
+
+BACKENDS = ("opencv_dnn", "echo")
+
+
+def open_backend(name: str, settings: BackendSettings) -> Backend:
+    """A backend that has not started. Raises ValueError for a name or number that is not allowed, ImportError with
+    the command to install what is missing."""
+    if not 1 <= settings.slots <= 64:
+        raise ValueError(f"slots = {settings.slots}: must be from 1 to 64")
+    if not 0 <= settings.threads <= 256:
+        raise ValueError(f"threads = {settings.threads}: must be from 0 (cores divided by slots) to 256")
+    if name == "echo":
+        from edge_worker.backends.echo import EchoBackend
+
+        return EchoBackend(settings)
+    if name == "opencv_dnn":
+        return _open_opencv(settings)
+    raise ValueError(f"backend = {name!r}: must be one of {', '.join(BACKENDS)}")
+
+
+def _open_opencv(settings: BackendSettings) -> Backend:
+    try:
+        from edge_worker.backends.image_backend import ImageBackend
+        from edge_worker.backends.opencv_dnn import OpenCVLoader
+    except ImportError as error:
+        if error.name not in ("cv2", "numpy"):
+            raise
+        raise ImportError("the backend opencv_dnn needs OpenCV: pip install '.[worker,opencv]'") from error
+    threads = settings.threads or max(1, (os.cpu_count() or 1) // settings.slots)
+    return ImageBackend(OpenCVLoader(), settings, threads)

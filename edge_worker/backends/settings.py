@@ -1,0 +1,35 @@
+"""What a backend is told when it is opened: values only, so that reading them loads no engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_worker.backends.service_time import ServiceTime
+
+DEFAULT_MAX_PIXELS = 64_000_000
+"""Pixels: over what phones take at full resolution (50 million), 192 MB decoded. Browsers stop at 2 to 5 times that."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSettings:
+    """Every backend reads the fields that concern it."""
+
+    slots: int = 1
+    """Calls of one model that run at the same moment, 1 to 64. Each has its own network in memory."""
+    threads: int = 0
+    """Threads that one inference may use, 0 to 256; 0 divides the machine's cores among the slots."""
+    model_dirs: tuple[Path, ...] = ()
+    """Folders of model folders, or model folders."""
+    embedded: bool = True
+    """Also serve the digit classifier that is shipped."""
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    """A picture of more pixels is refused from its header."""
+    echo_models: tuple[str, ...] = ("echo",)
+    """The names under which echo answers."""
+    echo_service_time: ServiceTime = field(default_factory=ServiceTime)
+    """How long echo takes for a call; by default no time."""
+    echo_busy: bool = False
+    """True: echo computes through its service time, on the event loop's thread, rather than sleep."""
+    seed: int = 0
+    """Of echo's random service times."""
