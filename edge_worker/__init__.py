@@ -1,0 +1,1 @@
+"""The private side: dials out to gateways, runs models, accepts no connection."""

@@ -1,0 +1,165 @@
+"""The words that dispatch is written in: a job, a reply, the link that carries one to the other.
+
+Read this file first; `policies/` choose with these words, `dispatcher.py` acts on the choice. Everything is a plain
+value or a protocol: no clock, no task, no HTTP, no frame. Times are seconds of the gateway's monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+
+Metadata = Sequence[tuple[str, str]]
+"""Header-like pairs, lower-case names, in order; a name may repeat."""
+
+
+class Priority(IntEnum):
+    """A high job leaves the queue before every normal one; within a priority, first come first served."""
+
+    HIGH = 0
+    NORMAL = 1
+
+
+class Body(Protocol):
+    """A request body that may still be arriving. It can be read more than once while `is_replayable`."""
+
+    @property
+    def size(self) -> int | None:
+        """Bytes in all, if declared or already complete; None while unknown."""
+
+    @property
+    def is_replayable(self) -> bool:
+        """True while every byte since the first is still held, so that a second worker can be given the job."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body from its first byte, chunk by chunk as it arrives. Raises what the reader of the client raised
+        (SlowBody, PayloadTooLarge, ClientGone)."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One unit of work for one worker: a request head and a body, with what dispatch needs to place it."""
+
+    id: str
+    """The request's X-Request-ID, with `.N` appended for the N-th part of a multipart request."""
+    model: str
+    method: str
+    path: str
+    metadata: Metadata
+    body: Body
+    deadline: float
+    """Monotonic seconds; the job is answered with DeadlineExceeded when this passes."""
+    priority: Priority = Priority.NORMAL
+    pin: str | None = None
+    """The one worker that may run this job (policy `pin`); None for any."""
+    traceparent: str = ""
+    queued_bytes: int = 0
+    """What this job counts against the queue's bound of bytes: its declared size, or what has arrived."""
+
+
+@dataclass(slots=True)
+class Timing:
+    """Where one exchange's milliseconds went. Filled in by the link; the queue's part by the dispatcher."""
+
+    queue_s: float = 0.0
+    """Submitted until a worker was chosen, over all attempts."""
+    upload_s: float = 0.0
+    """Worker chosen until the client's last body byte reached the gateway (0 when it was there already)."""
+    tunnel_out_s: float = 0.0
+    """The last of (chosen, last byte here) until the worker had everything."""
+    worker_s: dict[str, float] = field(default_factory=dict)
+    """The worker's own durations by name, in order: worker_queue, decode, preprocess, inference, postprocess."""
+    tunnel_back_s: float = 0.0
+    """The worker sent its answer until it was whole here."""
+    worker: str = ""
+    attempts: int = 1
+
+
+@dataclass(slots=True)
+class Reply:
+    """A worker's answer. `body` is consumed once; leaving the exchange's context ends it early."""
+
+    status: int
+    metadata: Metadata
+    body: AsyncIterator[bytes]
+    timing: Timing
+
+    async def read(self, limit_bytes: int = 64 << 20) -> bytes:
+        """The whole body. Raises ValueError if it is longer than `limit_bytes`."""
+        chunks, size = [], 0
+        async for chunk in self.body:
+            size += len(chunk)
+            if size > limit_bytes:
+                raise ValueError(f"the worker's answer is over {limit_bytes} bytes")
+            chunks.append(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+class ExchangeError(Exception):
+    """An exchange ended without an answer. The dispatcher decides whether another worker gets the job."""
+
+
+class LinkLost(ExchangeError):
+    """The worker's tunnel went away (closed, silent, superseded)."""
+
+
+class ExchangeRefused(ExchangeError):
+    """The worker did not start the job (no slot, draining, model not loaded): another may have it at no risk."""
+
+
+class ExchangeFailed(ExchangeError):
+    """The worker started the job and its engine failed: counted against the worker's health."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOffer:
+    """One model as a worker announces it."""
+
+    name: str
+    version: str
+    slots: int
+    """Jobs of this model that the worker runs at the same moment."""
+    failure: str = ""
+    """Why the worker cannot serve it; empty when it can. A failed model is shown and never dispatched to."""
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    """What clients may ask about it: input and output shapes, labels, weights, engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What a worker says of itself now and then. Counts are jobs."""
+
+    running: int
+    waiting: int
+    details: Mapping[str, object] = field(default_factory=dict)
+
+
+class Link(Protocol):
+    """A worker that jobs can be given to: dialled in (gateway/tunnel) or reached directly."""
+
+    @property
+    def worker(self) -> str:
+        """The worker's identity: unique in the fleet."""
+
+    @property
+    def about(self) -> Mapping[str, object]:
+        """For the operator's view: software version, address, session, labels."""
+
+    @property
+    def rtt_s(self) -> float:
+        """Smoothed round trip; 0.0 while unknown."""
+
+    def exchange(self, job: Job) -> AbstractAsyncContextManager[Reply]:
+        """Carries one job there and its reply back. Entering waits for the reply's head; leaving early cancels the
+        work at the worker. Raises LinkLost, ExchangeRefused, ExchangeFailed, or a GatewayError for the client
+        (BadInput and so on)."""
+
+    async def probe(self, model: str, timeout_s: float) -> float:
+        """Runs one real inference of the worker's own sample; returns seconds of service. Raises ExchangeError, or
+        TimeoutError."""
+
+    def close(self, reason: str) -> None:
+        """Ends the tunnel; open exchanges raise LinkLost."""

@@ -1,0 +1,136 @@
+"""One exchange as one end sees it: what was sent, what came, what may follow.
+
+Both halves go HEAD -> BODY -> DONE; `_NEXT` is the whole table, and what is not in it is the peer's error. An exchange
+is over when its response is: a request body that is still being sent then is dropped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum, auto
+
+from .errors import LocalProtocolError
+from .frames import Buffer, Data, Frame, Metadata, Request, Response, Trailers
+from .window import ReceiveWindow, SendWindow
+
+_EMPTY = memoryview(b"")
+
+
+class Half(Enum):
+    """How far one direction is."""
+
+    HEAD = auto()
+    BODY = auto()
+    DONE = auto()
+
+
+_NEXT: dict[tuple[Half, type[Frame]], Half] = {
+    (Half.HEAD, Request): Half.BODY,
+    (Half.HEAD, Response): Half.BODY,
+    (Half.BODY, Data): Half.BODY,
+    (Half.BODY, Trailers): Half.DONE,
+}
+
+
+class BrokenBody(Exception):
+    """The peer's body breaks its own promise. Ends this exchange, not the tunnel."""
+
+
+class Incoming:
+    """The half that the peer sends."""
+
+    __slots__ = ("expected_bytes", "half", "received_bytes", "window")
+
+    def __init__(self, window: ReceiveWindow) -> None:
+        self.half = Half.HEAD
+        self.window = window
+        self.received_bytes = 0
+        self.expected_bytes: int | None = None
+
+    def advance(self, frame: Request | Response | Data | Trailers) -> None:
+        """Takes a frame's place in the order. Raises BrokenBody when it has none."""
+        if isinstance(frame, Response) and frame.head.status < 200 and self.half is Half.HEAD:
+            if frame.end or frame.data:
+                raise BrokenBody(f"an informational response ({frame.head.status}) with a body")
+            return
+        following = _NEXT.get((self.half, type(frame)))
+        if following is None:
+            raise BrokenBody(f"{type(frame).__name__.upper()} in state {self.half.name}")
+        ends = isinstance(frame, Trailers) or frame.end
+        self.half = Half.DONE if ends else following
+
+    def count(self, size: int) -> None:
+        """`size` more bytes of body came. Raises BrokenBody over the promised length, or at a short end."""
+        self.received_bytes += size
+        if self.expected_bytes is None:
+            return
+        if self.received_bytes > self.expected_bytes:
+            raise BrokenBody(f"a body of over the promised {self.expected_bytes} bytes")
+        if self.half is Half.DONE and self.received_bytes < self.expected_bytes:
+            raise BrokenBody(f"a body of {self.received_bytes} bytes where {self.expected_bytes} were promised")
+
+
+class Outgoing:
+    """The half that we send: queued bytes, and what ends them."""
+
+    __slots__ = ("_chunks", "ending", "half", "has_head", "is_queued", "trailers", "unsent_bytes", "window")
+
+    def __init__(self, window: SendWindow) -> None:
+        self.half = Half.HEAD
+        self.has_head = False
+        """Whether the (final) head was given to us, sent or not."""
+        self.is_queued = False
+        """Whether it stands in the session's ring."""
+        self.window = window
+        self.unsent_bytes = 0
+        self.ending = False
+        self.trailers: Metadata = ()
+        self._chunks: deque[memoryview] = deque()  # bounded by the caller, who waits for BodySent
+
+    def push(self, data: Buffer, *, end: bool, trailers: Metadata = ()) -> None:
+        """Queues body bytes. Raises LocalProtocolError before the head and after the end."""
+        if not self.has_head or self.ending:
+            raise LocalProtocolError("a body before its head" if not self.has_head else "more of a body that has ended")
+        if data:
+            self._chunks.append(memoryview(data).cast("B"))
+            self.unsent_bytes += len(self._chunks[-1])
+        self.ending, self.trailers = end, trailers
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is a frame to send, credit permitting."""
+        return self.half is Half.BODY and (self.unsent_bytes > 0 or self.ending)
+
+    @property
+    def next_bytes(self) -> int:
+        """Bytes that one frame can carry without joining what was pushed apart."""
+        return len(self._chunks[0]) if self._chunks else 0
+
+    def take(self, size: int) -> memoryview:
+        """The next `size` bytes, at most `next_bytes`; spends credit."""
+        if size == 0:
+            return _EMPTY
+        chunk = self._chunks[0]
+        if len(chunk) == size:
+            self._chunks.popleft()
+        else:
+            self._chunks[0], chunk = chunk[size:], chunk[:size]
+        self.unsent_bytes -= len(chunk)
+        self.window.spend(len(chunk))
+        return chunk
+
+    @property
+    def ends_now(self) -> bool:
+        """Whether the frame being made is the last of the body, with END on it (trailers end it themselves)."""
+        return self.ending and self.unsent_bytes == 0 and not self.trailers
+
+
+class Exchange:
+    """Both halves, under one number."""
+
+    __slots__ = ("incoming", "number", "outgoing")
+
+    def __init__(self, number: int, incoming: Incoming, outgoing: Outgoing) -> None:
+        self.number = number
+        self.incoming = incoming
+        self.outgoing = outgoing

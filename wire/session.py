@@ -1,0 +1,638 @@
+"""The rules of the tunnel: one end of one connection, without any I/O or clock.
+
+Bytes and `now` go in through `receive` and `tick`; events come out of `take_events`, messages out of `next_message`,
+and `next_tick` says when it next wants to be called. Both roles live here, so that what one may send and what the other
+accepts stand side by side. A peer's error never raises: it ends the session with a GOAWAY that names it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import Any
+
+from . import VERSION
+from .codec import ACK_NOW, END, HEADER, decode, encode, encode_head
+from .errors import CloseCode, ExchangeCode, LocalProtocolError, RemoteProtocolError
+from .events import (
+    BodyEnded,
+    BodyReceived,
+    BodySent,
+    Event,
+    ExchangeCancelled,
+    ExchangeFailed,
+    HelloReceived,
+    LoadReported,
+    ModelsChanged,
+    PeerDraining,
+    RequestReceived,
+    ResponseReceived,
+    RoundTripMeasured,
+    SessionEnded,
+    TokenReceived,
+    TokenRenewed,
+    WelcomeReceived,
+)
+from .exchange import BrokenBody, Exchange, Half, Incoming, Outgoing
+from .frames import (
+    Ack,
+    Buffer,
+    Cancel,
+    ControlFrame,
+    Credit,
+    Data,
+    Drain,
+    Failed,
+    Frame,
+    GoAway,
+    Hello,
+    Load,
+    Metadata,
+    Model,
+    Models,
+    Ping,
+    Pong,
+    Request,
+    RequestHead,
+    Response,
+    ResponseHead,
+    Token,
+    TokenAccepted,
+    Trailers,
+    Welcome,
+)
+from .limits import KIB, Limits
+from .window import Path, ReceiveBudget, ReceiveWindow, SendWindow
+
+LOW_WATER_BYTES = 64 * KIB
+"""When an exchange's unsent body falls to this, BodySent asks for more: the next chunk is there before it is missed."""
+
+MAX_UNACKNOWLEDGED_BYTES = 1024 * KIB
+"""Body bytes after which an ACK is sent unasked, so that the peer's count never goes stale."""
+
+CLOCK_SAMPLES = 8
+"""Heartbeats among which the one with the least round trip gives the clock offset (NTP, RFC 5905 10, keeps 8)."""
+
+_MAX_EXCHANGE = (1 << 32) - 1
+
+
+class Role(Enum):
+    """Which end this is: the gateway opens exchanges and pings, the worker introduces itself and answers."""
+
+    GATEWAY = auto()
+    WORKER = auto()
+
+
+class State(Enum):
+    """How far the session is."""
+
+    OPENING = auto()
+    OPEN = auto()
+    ENDED = auto()
+
+
+class Session:
+    """One end of one tunnel."""
+
+    def __init__(self, role: Role, limits: Limits, now: float) -> None:
+        self.role = role
+        self.limits = limits
+        self.state = State.OPENING
+        self.path = Path(now)
+        self.peer_is_draining = False
+        self.rtt_s = 0.0
+        """Smoothed round trip (RFC 6298 weights); 0.0 while unknown."""
+        self._opened_at = self._heard_at = now
+        self._ping_at = now
+        self._clock: deque[tuple[float, float]] = deque(maxlen=CLOCK_SAMPLES)
+        self._budget = ReceiveBudget(limits)
+        self._exchanges: dict[int, Exchange] = {}
+        self._last_exchange = 0
+        self._peer_max_exchanges = 0
+        self._peer_window = 0
+        self._silence_s = limits.silence_s
+        self._control: deque[bytes | Ping | Pong] = deque()  # PING and PONG get their times when they leave
+        self._heads: deque[_QueuedHead] = deque()
+        self._ring: deque[int] = deque()  # exchanges with body to send, each at most once
+        self._received_bytes = self._acknowledged_bytes = 0
+        self._ack_is_due = False
+        self._events: list[Event] = []
+
+    # --- what both roles may do ---------------------------------------------------------------------------------------
+
+    def take_events(self) -> list[Event]:
+        """What happened since the last call, in order."""
+        events, self._events = self._events, []
+        return events
+
+    @property
+    def has_output(self) -> bool:
+        """Whether `next_message` is worth a call."""
+        return bool(self._control or self._heads or self._ring or self._ack_is_due)
+
+    @property
+    def open_exchanges(self) -> int:
+        """Exchanges open now."""
+        return len(self._exchanges)
+
+    def is_open(self, exchange: int) -> bool:
+        """Whether this exchange still lives here."""
+        return exchange in self._exchanges
+
+    def unsent_bytes(self, exchange: int) -> int:
+        """Body bytes given to `send_body` and not yet taken by `next_message`."""
+        return self._exchange(exchange).outgoing.unsent_bytes
+
+    def send_body(self, exchange: int, data: Buffer, *, end: bool = False, trailers: Metadata = ()) -> None:
+        """Queues body bytes; `trailers` need `end`. The buffer is not copied and must not change. When `unsent_bytes`
+        is over LOW_WATER_BYTES, wait for BodySent before giving more."""
+        assert end or not trailers
+        open_exchange = self._exchange(exchange)
+        open_exchange.outgoing.push(data, end=end, trailers=trailers)
+        if open_exchange.outgoing.is_waiting:
+            self._enqueue(open_exchange)
+
+    def consume(self, exchange: int, size: int, now: float) -> None:
+        """`size` bytes of a BodyReceived are used up: the peer may send as many again. Harmless once it is over."""
+        open_exchange = self._exchanges.get(exchange)
+        if open_exchange is None or open_exchange.incoming.half is Half.DONE:
+            return
+        grant = open_exchange.incoming.window.consume(size, now, self.rtt_s)
+        if grant:
+            self._control.append(encode(Credit(exchange, grant)))
+
+    def drain(self, grace_s: float, text: str) -> None:
+        """Asks the peer to open no more exchanges."""
+        self._say(Drain(int(grace_s * 1000), text))
+
+    def close(self, code: CloseCode, text: str) -> None:
+        """Ends the session from this side; GOAWAY is the last message. Harmless once it has ended."""
+        self._end(code, text, by_peer=False)
+
+    def channel_closed(self, text: str) -> None:
+        """The connection under us went away."""
+        self._end(CloseCode.PEER_LOST, text, by_peer=True)
+
+    # --- the worker's part --------------------------------------------------------------------------------------------
+
+    def hello(self, hello: Hello) -> None:
+        """Introduces the worker: its first call."""
+        self._require(Role.WORKER, State.OPENING)
+        self._control.append(encode(hello))
+
+    def update_models(self, models: Sequence[Model]) -> None:
+        """Announces all models anew."""
+        self._require(Role.WORKER)
+        self._say(Models(tuple(models)))
+
+    def report_load(self, load: Load) -> None:
+        """Tells the gateway of this worker's load."""
+        self._require(Role.WORKER)
+        self._say(load)
+
+    def offer_token(self, token: str) -> None:
+        """Renews the bearer token in-band; TokenRenewed follows, or the end of the session."""
+        self._require(Role.WORKER)
+        self._say(Token(token))
+
+    def respond(self, exchange: int, head: ResponseHead, *, end: bool = False) -> None:
+        """Answers an exchange; its body follows by `send_body` unless `end`."""
+        self._require(Role.WORKER)
+        outgoing = self._exchange(exchange).outgoing
+        if outgoing.has_head:
+            raise LocalProtocolError(f"exchange {exchange} was answered twice")
+        is_informational = head.status < 200
+        self._heads.append(_QueuedHead(Response.TYPE, exchange, encode_head(head), is_informational))
+        outgoing.has_head = not is_informational
+        if end:
+            outgoing.push(b"", end=True)
+
+    def fail(self, exchange: int, code: ExchangeCode, text: str) -> None:
+        """Ends an exchange without an answer, or with half of one. Harmless once it is over."""
+        self._require(Role.WORKER)
+        if self._forget(exchange):
+            self._control.append(encode(Failed(exchange, code, text)))
+
+    # --- the gateway's part -------------------------------------------------------------------------------------------
+
+    def welcome(self, session: str, gateway: str, token_expires_in_s: float) -> None:
+        """Accepts the worker: the tunnel is open. 0 s: the token never expires."""
+        self._require(Role.GATEWAY, State.OPENING)
+        self.state = State.OPEN
+        self._say(
+            Welcome(
+                version=VERSION,
+                session=session,
+                gateway=gateway,
+                heartbeat_ms=int(self.limits.heartbeat_interval_s * 1000),
+                misses=self.limits.heartbeat_misses,
+                window=self.limits.window_bytes,
+                token_expires_in_ms=int(token_expires_in_s * 1000),
+            )
+        )
+
+    def accept_token(self, expires_in_s: float) -> None:
+        """The offered token is in force. 0 s: it never expires."""
+        self._require(Role.GATEWAY)
+        self._say(TokenAccepted(int(expires_in_s * 1000)))
+
+    @property
+    def can_open(self) -> bool:
+        """Whether the worker takes one more exchange."""
+        has_room = len(self._exchanges) < min(self._peer_max_exchanges, self.limits.max_exchanges)
+        return self.state is State.OPEN and not self.peer_is_draining and has_room
+
+    def open_exchange(self, head: RequestHead, now: float, *, end: bool = False) -> int:
+        """Begins an exchange and returns its number; its body follows by `send_body` unless `end`."""
+        self._require(Role.GATEWAY, State.OPEN)
+        if not self.can_open or self._last_exchange == _MAX_EXCHANGE:
+            raise LocalProtocolError("the worker takes no more exchanges")
+        encoded = encode_head(head)
+        self._last_exchange += 1
+        exchange = self._add_exchange(self._last_exchange, now)
+        self._heads.append(_QueuedHead(Request.TYPE, exchange.number, encoded))
+        exchange.outgoing.has_head = True
+        if end:
+            exchange.outgoing.push(b"", end=True)
+        return exchange.number
+
+    def cancel(self, exchange: int, code: ExchangeCode, text: str) -> None:
+        """Nobody waits for this exchange any more. Harmless once it is over."""
+        self._require(Role.GATEWAY)
+        open_exchange = self._forget(exchange)
+        if open_exchange and open_exchange.outgoing.half is not Half.HEAD:  # else its REQUEST never leaves
+            self._control.append(encode(Cancel(exchange, code, text)))
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def next_tick(self) -> float | None:
+        """When `tick` is to be called at the latest; None once the session has ended."""
+        if self.state is State.ENDED:
+            return None
+        if self.state is State.OPENING:
+            return self._opened_at + self.limits.opening_timeout_s
+        lost_at = self._heard_at + self._silence_s
+        return min(lost_at, self._ping_at) if self.role is Role.GATEWAY else lost_at
+
+    def tick(self, now: float) -> None:
+        """Does what is due: a PING, or the end of a peer that said nothing for too long."""
+        if self.state is State.OPENING and now >= self._opened_at + self.limits.opening_timeout_s:
+            expected = "HELLO" if self.role is Role.GATEWAY else "WELCOME"
+            self.close(CloseCode.PEER_LOST, f"no {expected} within {self.limits.opening_timeout_s:g} s")
+        elif self.state is State.OPEN and now >= self._heard_at + self._silence_s:
+            self.close(CloseCode.PEER_LOST, f"nothing heard for {now - self._heard_at:.1f} s")
+        elif self.state is State.OPEN and self.role is Role.GATEWAY and now >= self._ping_at:
+            self._ping(now)
+
+    def _ping(self, now: float) -> None:
+        self._ping_at = now + self.limits.heartbeat_interval_s
+        self._control.append(Ping(0, int(self.rtt_s * 1e6)))  # its time is set when it leaves
+
+    # --- sending ------------------------------------------------------------------------------------------------------
+
+    def next_message(self, now: float) -> bytes | None:
+        """The next message to write, or None while there is nothing that may be sent. Control first, then heads with
+        the first of their body, then bodies in turn."""
+        if self._control:
+            return self._next_control(now)
+        if self._ack_is_due:
+            self._ack_is_due, self._acknowledged_bytes = False, self._received_bytes
+            return encode(Ack(self._received_bytes))
+        while self._heads:
+            message = self._next_head(self._heads.popleft(), now)
+            if message is not None:
+                return message
+        for _ in range(len(self._ring)):
+            message = self._next_data(self._ring.popleft(), now)
+            if message is not None:
+                return message
+        return None
+
+    def _next_control(self, now: float) -> bytes:
+        message = self._control.popleft()
+        match message:
+            case Ping():
+                return encode(Ping(_micros(now), message.rtt_us))
+            case Pong():
+                return encode(replace(message, sent_us=_micros(now)))
+        return message
+
+    def _next_head(self, head: _QueuedHead, now: float) -> bytes | None:
+        exchange = self._exchanges.get(head.exchange)
+        if exchange is None:  # over before it was sent
+            return None
+        if head.is_informational:
+            return b"".join((HEADER.pack(head.type, 0, head.exchange), *head.encoded))
+        exchange.outgoing.half = Half.BODY
+        size = self._sendable(exchange.outgoing)
+        if not self.path.has_room(size):
+            self.path.held_back()
+            size = 0
+        data, flags = self._take(exchange, size, now)
+        self._requeue(exchange, is_first=True)
+        return b"".join((HEADER.pack(head.type, flags, head.exchange), *head.encoded, data))
+
+    def _next_data(self, number: int, now: float) -> bytes | None:
+        """One DATA or TRAILERS of an exchange, which then goes to the end of the ring. None when credit is wanting
+        (CREDIT brings it back) or the path is full (it keeps its place)."""
+        exchange = self._exchanges.get(number)
+        if exchange is None:
+            return None
+        outgoing = exchange.outgoing
+        outgoing.is_queued = False
+        if outgoing.unsent_bytes == 0 and outgoing.trailers:
+            self._sent_all(exchange)
+            return encode(Trailers(number, outgoing.trailers))
+        size = self._sendable(outgoing)
+        if size == 0 and outgoing.unsent_bytes:
+            return None
+        if not self.path.has_room(size):
+            self.path.held_back()
+            self._enqueue(exchange)
+            return None
+        data, flags = self._take(exchange, size, now)
+        self._requeue(exchange)
+        return b"".join((HEADER.pack(Data.TYPE, flags, number), data))
+
+    def _sendable(self, outgoing: Outgoing) -> int:
+        return min(outgoing.next_bytes, self.path.chunk_bytes, outgoing.window.available)
+
+    def _take(self, exchange: Exchange, size: int, now: float) -> tuple[memoryview, int]:
+        """The next `size` bytes of a body and the flags of the frame that carries them."""
+        outgoing = exchange.outgoing
+        before = outgoing.unsent_bytes
+        data = outgoing.take(size)
+        if outgoing.unsent_bytes <= LOW_WATER_BYTES < before:
+            self._events.append(BodySent(exchange.number))
+        flags = END if outgoing.ends_now else 0
+        if size:
+            asks_ack = self.path.wants_ack(size, is_bulk=outgoing.unsent_bytes > 0)
+            self.path.sent(size, asks_ack, now)
+            flags |= ACK_NOW if asks_ack else 0
+        return data, flags
+
+    def _requeue(self, exchange: Exchange, *, is_first: bool = False) -> None:
+        if exchange.outgoing.ends_now:
+            self._sent_all(exchange)
+        elif exchange.outgoing.is_waiting:
+            self._enqueue(exchange, is_first=is_first)
+
+    def _enqueue(self, exchange: Exchange, *, is_first: bool = False) -> None:
+        if not exchange.outgoing.is_queued:
+            exchange.outgoing.is_queued = True
+            (self._ring.appendleft if is_first else self._ring.append)(exchange.number)
+
+    def _sent_all(self, exchange: Exchange) -> None:
+        exchange.outgoing.half = Half.DONE
+        if self.role is Role.WORKER:  # an exchange is over when its response is
+            self._forget(exchange.number)
+
+    # --- receiving ----------------------------------------------------------------------------------------------------
+
+    def receive(self, message: Buffer, now: float) -> None:
+        """One message from the peer. Never raises for what the peer did."""
+        if self.state is State.ENDED:
+            return
+        self._heard_at = now
+        try:
+            frame = decode(message)
+            handler = _HANDLERS[self.role, self.state].get(type(frame))
+            if handler is None:
+                raise RemoteProtocolError(f"{type(frame).__name__.upper()} is not for a {self.state.name} session here")
+            handler(self, frame, now)
+        except RemoteProtocolError as error:
+            self.close(error.code, str(error))
+
+    def _on_hello(self, hello: Hello, now: float) -> None:
+        if VERSION not in hello.versions:
+            spoken = ", ".join(str(version) for version in hello.versions[:8])
+            raise RemoteProtocolError(
+                f"this gateway speaks version {VERSION}, the worker {spoken or 'none'}", CloseCode.VERSION_UNSUPPORTED
+            )
+        self._peer_max_exchanges, self._peer_window = hello.max_exchanges, hello.window
+        self._events.append(HelloReceived(hello))
+
+    def _on_welcome(self, welcome: Welcome, now: float) -> None:
+        if welcome.version != VERSION:
+            raise RemoteProtocolError(f"the gateway chose version {welcome.version}", CloseCode.VERSION_UNSUPPORTED)
+        self.state = State.OPEN
+        self._peer_window = welcome.window
+        self._silence_s = welcome.heartbeat_ms / 1000 * welcome.misses
+        self._events.append(WelcomeReceived(welcome))
+
+    def _on_models(self, frame: Models, now: float) -> None:
+        self._events.append(ModelsChanged(frame.models))
+
+    def _on_load(self, frame: Load, now: float) -> None:
+        self._events.append(LoadReported(frame))
+
+    def _on_ping(self, ping: Ping, now: float) -> None:
+        if ping.rtt_us:
+            self.rtt_s = ping.rtt_us / 1e6
+            self.path.measured_rtt(self.rtt_s, now)
+        self._control.append(Pong(ping.sent_us, _micros(now), 0))
+
+    def _on_pong(self, pong: Pong, now: float) -> None:
+        """theta = ((t2-t1)+(t3-t4))/2, delta = (t4-t1)-(t3-t2): RFC 5905 8."""
+        t1, t2, t3, t4 = pong.ping_us, pong.received_us, pong.sent_us, _micros(now)
+        rtt_us = (t4 - t1) - (t3 - t2)
+        if rtt_us < 0 or t3 < t2 or t1 > t4:
+            raise RemoteProtocolError("PONG: times that cannot be")
+        rtt_s = max(rtt_us, 1) / 1e6
+        self._clock.append((rtt_s, ((t2 - t1) + (t3 - t4)) / 2e6))
+        self.rtt_s = rtt_s if self.rtt_s == 0.0 else self.rtt_s + (rtt_s - self.rtt_s) / 8
+        self.path.measured_rtt(rtt_s, now)
+        self._events.append(RoundTripMeasured(self.rtt_s, min(self._clock)[1]))
+
+    def _on_ack(self, ack: Ack, now: float) -> None:
+        self.path.acknowledged(ack.received, now)
+
+    def _on_token(self, frame: Token, now: float) -> None:
+        self._events.append(TokenReceived(frame.token))
+
+    def _on_token_accepted(self, frame: TokenAccepted, now: float) -> None:
+        self._events.append(TokenRenewed(frame.expires_in_ms / 1000))
+
+    def _on_drain(self, frame: Drain, now: float) -> None:
+        self.peer_is_draining = True
+        self._events.append(PeerDraining(frame.grace_ms / 1000, frame.text))
+
+    def _on_goaway(self, frame: GoAway, now: float) -> None:
+        self._end(CloseCode.read(frame.code), frame.text, by_peer=True)
+
+    def _on_request(self, frame: Request, now: float) -> None:
+        if frame.exchange <= self._last_exchange:
+            raise RemoteProtocolError(f"REQUEST: exchange {frame.exchange} after {self._last_exchange}")
+        self._last_exchange = frame.exchange
+        if len(self._exchanges) >= self.limits.max_exchanges:
+            self._received(len(frame.data), frame.ack_now)
+            text = f"{self.limits.max_exchanges} exchanges are open already"
+            self._control.append(encode(Failed(frame.exchange, ExchangeCode.OVERLOADED, text)))
+            return
+        exchange = self._add_exchange(frame.exchange, now)
+        exchange.incoming.expected_bytes = frame.head.body_bytes
+        self._events.append(RequestReceived(frame.exchange, frame.head))
+        self._on_body(frame, now)
+
+    def _on_response(self, frame: Response, now: float) -> None:
+        exchange = self._known(frame.exchange)
+        if exchange is not None and exchange.incoming.half is Half.HEAD:
+            if frame.head.status >= 200:
+                exchange.incoming.expected_bytes = frame.head.body_bytes
+            self._events.append(ResponseReceived(frame.exchange, frame.head))
+        self._on_body(frame, now)
+
+    def _on_body(self, frame: Request | Response | Data | Trailers, now: float) -> None:
+        """The body's part of any frame that has one."""
+        data: Buffer = b"" if isinstance(frame, Trailers) else frame.data
+        self._received(len(data), not isinstance(frame, Trailers) and frame.ack_now)
+        exchange = self._known(frame.exchange)
+        if exchange is None:  # over here while the peer was still sending
+            return
+        incoming = exchange.incoming
+        incoming.window.receive(len(data))
+        try:
+            incoming.advance(frame)
+            incoming.count(len(data))
+        except BrokenBody as error:
+            self._break(exchange, str(error))
+            return
+        if data:
+            self._events.append(BodyReceived(frame.exchange, data))
+        if incoming.half is Half.DONE:
+            trailers = frame.metadata if isinstance(frame, Trailers) else ()
+            self._events.append(BodyEnded(frame.exchange, trailers))
+            if self.role is Role.GATEWAY:
+                self._forget(frame.exchange)
+
+    def _received(self, size: int, ack_now: bool) -> None:
+        self._received_bytes += size
+        overdue = self._received_bytes - self._acknowledged_bytes >= MAX_UNACKNOWLEDGED_BYTES
+        self._ack_is_due = self._ack_is_due or ack_now or overdue
+
+    def _break(self, exchange: Exchange, text: str) -> None:
+        """The peer broke one exchange: it ends here and there, and every other goes on."""
+        self._forget(exchange.number)
+        if self.role is Role.GATEWAY:
+            self._control.append(encode(Cancel(exchange.number, ExchangeCode.INTERNAL, text)))
+            self._events.append(ExchangeFailed(exchange.number, ExchangeCode.INTERNAL, text))
+        else:
+            self._control.append(encode(Failed(exchange.number, ExchangeCode.BAD_REQUEST, text)))
+            self._events.append(ExchangeCancelled(exchange.number, ExchangeCode.BAD_REQUEST, text))
+
+    def _on_credit(self, frame: Credit, now: float) -> None:
+        exchange = self._known(frame.exchange)
+        if exchange is None:
+            return
+        exchange.outgoing.window.grant(frame.bytes)
+        if exchange.outgoing.is_waiting:
+            self._enqueue(exchange)
+
+    def _on_cancel(self, frame: Cancel, now: float) -> None:
+        if self._known(frame.exchange) is not None:
+            self._forget(frame.exchange)
+            self._events.append(ExchangeCancelled(frame.exchange, ExchangeCode.read(frame.code), frame.text))
+
+    def _on_failed(self, frame: Failed, now: float) -> None:
+        if self._known(frame.exchange) is not None:
+            self._forget(frame.exchange)
+            self._events.append(ExchangeFailed(frame.exchange, ExchangeCode.read(frame.code), frame.text))
+
+    # --- state --------------------------------------------------------------------------------------------------------
+
+    def _require(self, role: Role, *states: State) -> None:
+        if self.role is not role or (states and self.state not in states):
+            raise LocalProtocolError(f"not for a {self.state.name} {self.role.name}")
+
+    def _say(self, frame: ControlFrame) -> None:
+        if self.state is not State.OPEN:
+            raise LocalProtocolError(f"{type(frame).__name__.upper()} on a session that is {self.state.name}")
+        self._control.append(encode(frame))
+
+    def _exchange(self, number: int) -> Exchange:
+        exchange = self._exchanges.get(number)
+        if exchange is None:
+            raise LocalProtocolError(f"exchange {number} is not open")
+        return exchange
+
+    def _known(self, number: int) -> Exchange | None:
+        """The exchange a frame is about; None when it is over here. Raises RemoteProtocolError if it never was."""
+        if number > self._last_exchange:
+            raise RemoteProtocolError(f"exchange {number} was never opened")
+        return self._exchanges.get(number)
+
+    def _add_exchange(self, number: int, now: float) -> Exchange:
+        incoming = Incoming(ReceiveWindow(self.limits, self._budget, now))
+        exchange = Exchange(number, incoming, Outgoing(SendWindow(self._peer_window)))
+        self._exchanges[number] = exchange
+        return exchange
+
+    def _forget(self, number: int) -> Exchange | None:
+        exchange = self._exchanges.pop(number, None)
+        if exchange is not None:
+            exchange.incoming.window.close()
+        return exchange
+
+    def _end(self, code: CloseCode, text: str, *, by_peer: bool) -> None:
+        if self.state is State.ENDED:
+            return
+        self.state = State.ENDED
+        self._control.clear()
+        self._heads.clear()
+        self._ring.clear()
+        self._ack_is_due = False
+        for number in list(self._exchanges):
+            self._forget(number)
+        if not by_peer:
+            self._control.append(encode(GoAway(code, text)))
+        self._events.append(SessionEnded(code, text, by_peer))
+
+
+def _micros(now: float) -> int:
+    return int(now * 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class _QueuedHead:
+    """A head that waits for its turn, encoded already so that one too large fails where it was made."""
+
+    type: int
+    exchange: int
+    encoded: tuple[bytes, bytes]
+    is_informational: bool = False
+
+
+# Any: each handler takes its own frame class, which the key of the table guarantees.
+_Handler = Callable[[Session, Any, float], None]
+
+_BOTH: dict[type[Frame], _Handler] = {
+    Ack: Session._on_ack,
+    Data: Session._on_body,
+    Trailers: Session._on_body,
+    Credit: Session._on_credit,
+    Drain: Session._on_drain,
+    GoAway: Session._on_goaway,
+}
+
+_HANDLERS: dict[tuple[Role, State], dict[type[Frame], _Handler]] = {
+    (Role.GATEWAY, State.OPENING): {Hello: Session._on_hello, GoAway: Session._on_goaway},
+    (Role.GATEWAY, State.OPEN): _BOTH
+    | {
+        Models: Session._on_models,
+        Load: Session._on_load,
+        Pong: Session._on_pong,
+        Token: Session._on_token,
+        Response: Session._on_response,
+        Failed: Session._on_failed,
+    },
+    (Role.WORKER, State.OPENING): {Welcome: Session._on_welcome, GoAway: Session._on_goaway},
+    (Role.WORKER, State.OPEN): _BOTH
+    | {
+        Ping: Session._on_ping,
+        TokenAccepted: Session._on_token_accepted,
+        Request: Session._on_request,
+        Cancel: Session._on_cancel,
+    },
+}
