@@ -31,6 +31,10 @@ class Body(Protocol):
         """Bytes in all, if declared or already complete; None while unknown."""
 
     @property
+    def is_complete(self) -> bool:
+        """True when every byte is here: `chunks` then never waits."""
+
+    @property
     def is_replayable(self) -> bool:
         """True while every byte since the first is still held, so that a second worker can be given the job."""
 

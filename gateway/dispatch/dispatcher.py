@@ -1,0 +1,291 @@
+"""The waiting shell around the core: one exchange is one `async with`, and every claim is given back in its `finally`.
+
+    dispatcher = Dispatcher(settings, clock=LoopClock(), observer=NullObserver())
+    async with dispatcher.exchange(job) as reply: ...       raises GatewayError
+    dispatcher.join(link, offers)                           a worker is here; one of the same name is superseded
+    dispatcher.leave(link, reason)                          harmless for a link that is not (or no longer) here
+    dispatcher.update(link, offers)                         all of the worker's models, anew
+    dispatcher.load(link, report)
+    dispatcher.drain_worker(link)                           it asked for no more jobs
+    await dispatcher.drain(grace_s) -> bool                 no new job; True once nothing is in flight
+    dispatcher.workers_view() -> list[dict]                 JSON values, for operators
+    dispatcher.is_ready, is_draining, in_flight, queued(model), models
+    await dispatcher.run()                                  probes workers until cancelled; nobody is ready without it
+
+It decides nothing: every choice is made in `core.advance`. It knows no HTTP and no frame, only `model.Link`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+from gateway.dispatch.clock import Clock, LoopClock, Timer
+from gateway.dispatch.core import Assigned, CloseLink, Core, Effect, Expired, Failure, ProbeDue, Rejected
+from gateway.dispatch.estimator import measured_service_s
+from gateway.dispatch.model import (
+    ExchangeError,
+    ExchangeFailed,
+    ExchangeRefused,
+    Job,
+    Link,
+    LoadReport,
+    Metadata,
+    ModelOffer,
+    Reply,
+)
+from gateway.dispatch.observer import NullObserver, Observer
+from gateway.dispatch.queue import Stage, Ticket
+from gateway.dispatch.replica import Replica
+from gateway.dispatch.settings import DispatchSettings
+from gateway.errors import DeadlineExceeded, GatewayError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """One exchange's ends to pull: `chosen` answers where the job goes, `scope` ends it at its deadline."""
+
+    scope: asyncio.Timeout
+    chosen: asyncio.Future[Replica | GatewayError] = field(default_factory=asyncio.Future)
+
+
+class Dispatcher:
+    """All methods belong to one event loop, and none but `exchange`, `drain` and `run` waits."""
+
+    def __init__(
+        self, settings: DispatchSettings, *, clock: Clock | None = None, observer: Observer | None = None
+    ) -> None:
+        self._settings = settings
+        self._clock = clock or LoopClock()
+        self._core = Core(settings, observer or NullObserver(), now=self._clock.now())
+        self._waiters: dict[Ticket, _Waiter] = {}
+        self._probes: asyncio.Queue[Replica] = asyncio.Queue()  # bounded by the core: one per worker at a time
+        self._timer: Timer | None = None
+        self._timer_at: float | None = None
+        self._nothing_in_flight = asyncio.Event()
+        self._nothing_in_flight.set()
+
+    # ---- jobs
+
+    @asynccontextmanager
+    async def exchange(self, job: Job) -> AsyncIterator[Reply]:
+        """Places the job and yields a worker's answer; leaving early cancels the work at the worker.
+
+        A worker lost, or refusing, or failing before it answered costs one more attempt elsewhere when the body can
+        be sent again. Raises what `core.submit` raises, and WorkerLost, WorkerFailed, DeadlineExceeded, or what the
+        client's own input or body deserved (BadInput, SlowBody and so on).
+        """
+        ticket = self._core.submit(job, self._clock.now())
+        self._nothing_in_flight.clear()
+        outcome = "cancelled"
+        scope = asyncio.timeout(None)
+        try:
+            async with scope, AsyncExitStack() as stack:
+                self._waiters[ticket] = _Waiter(scope)
+                self._advance()
+                reply = await self._answer(ticket, stack)
+                yield reply
+                if ticket.stage is Stage.RUNNING:
+                    self._core.answered(ticket, measured_service_s(reply.timing.worker_s), self._clock.now())
+        except ExchangeError as error:  # while the answer was being read: too late for another worker
+            raise (self._fail(ticket, error, may_retry=False) or error) from error
+        except GatewayError as error:
+            outcome = error.code
+            raise
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            outcome = DeadlineExceeded.code
+            raise DeadlineExceeded(f"no answer before the deadline, after {ticket.attempts} attempts") from error
+        finally:
+            self._core.cancel(ticket, outcome, self._clock.now())
+            del self._waiters[ticket]
+            if not self._waiters:
+                self._nothing_in_flight.set()
+            self._advance()
+
+    async def drain(self, grace_s: float) -> bool:
+        """Takes no new job, and waits until none is in flight; False if `grace_s` passed before that."""
+        self._core.is_draining = True
+        try:
+            async with asyncio.timeout(None) as scope:
+                timer = self._clock.call_at(self._clock.now() + grace_s, lambda: _expire(scope))
+                try:
+                    await self._nothing_in_flight.wait()
+                finally:
+                    timer.cancel()
+        except TimeoutError:
+            return False
+        return True
+
+    @property
+    def in_flight(self) -> int:
+        """Jobs waiting or running."""
+        return self._core.live_jobs
+
+    def queued(self, model: str) -> int:
+        """Jobs of this model that wait for a worker."""
+        return self._core.queued_jobs(model)
+
+    # ---- workers
+
+    def join(self, link: Link, offers: Sequence[ModelOffer]) -> None:
+        self._core.join(link, offers, self._clock.now())
+        self._advance()
+
+    def leave(self, link: Link, reason: str) -> None:
+        self._core.leave(link, reason, self._clock.now())
+        self._advance()
+
+    def update(self, link: Link, offers: Sequence[ModelOffer]) -> None:
+        self._core.update(link, offers, self._clock.now())
+        self._advance()
+
+    def load(self, link: Link, report: LoadReport) -> None:
+        self._core.load(link, report, self._clock.now())
+        self._advance()
+
+    def drain_worker(self, link: Link) -> None:
+        self._core.drain_worker(link, self._clock.now())
+        self._advance()
+
+    def workers_view(self) -> list[dict[str, object]]:
+        return self._core.fleet.view(self._clock.now())
+
+    @property
+    def models(self) -> dict[str, int]:
+        """Every model ever announced, and how many workers are ready for it now."""
+        return {name: pool.ready_count for name, pool in self._core.fleet.pools.items()}
+
+    @property
+    def is_draining(self) -> bool:
+        return self._core.is_draining
+
+    @property
+    def is_ready(self) -> bool:
+        """Takes jobs, and some worker has proven with a real inference that it can do them."""
+        return not self.is_draining and any(pool.ready_count for pool in self._core.fleet.pools.values())
+
+    async def run(self) -> None:
+        """Runs the probes that the core asks for, each as a task of this one, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:  # ends by cancellation, from the composition root
+                group.create_task(self._probe(await self._probes.get()))
+
+    # ---- inside
+
+    async def _answer(self, ticket: Ticket, stack: AsyncExitStack) -> Reply:
+        """The first answer of any worker; it is open on `stack` unless it is held here whole."""
+        while True:
+            waiter = self._waiters[ticket]
+            chosen = await waiter.chosen
+            if isinstance(chosen, GatewayError):
+                raise chosen
+            waiter.chosen = asyncio.Future()
+            try:
+                return await self._attempt(ticket, chosen, stack)
+            except ExchangeError as error:
+                final = self._fail(ticket, error, may_retry=True)
+                if final is not None:
+                    raise final from error
+                self._advance()
+
+    async def _attempt(self, ticket: Ticket, replica: Replica, stack: AsyncExitStack) -> Reply:
+        async with AsyncExitStack() as attempt:
+            reply = await attempt.enter_async_context(replica.link.exchange(ticket.job))
+            timing = reply.timing
+            timing.queue_s, timing.attempts, timing.worker = ticket.queue_s, ticket.attempts, replica.worker
+            if _declared_bytes(reply.metadata) > self._settings.reply_hold_bytes:
+                stack.push_async_exit(attempt.pop_all())
+                return reply
+            body = await _whole(reply, self._settings.reply_hold_bytes)
+        self._core.answered(ticket, measured_service_s(timing.worker_s), self._clock.now())
+        self._advance()
+        return Reply(reply.status, reply.metadata, _once(body), timing)
+
+    def _fail(self, ticket: Ticket, error: ExchangeError, *, may_retry: bool) -> GatewayError | None:
+        """Tells the core; None when the job waits for another worker."""
+        if isinstance(error, ExchangeRefused):
+            failure = Failure.REFUSED
+        else:
+            failure = Failure.FAILED if isinstance(error, ExchangeFailed) else Failure.LOST
+        return self._core.failed(ticket, failure, str(error), self._clock.now(), may_retry=may_retry)
+
+    async def _probe(self, replica: Replica) -> None:
+        service_s, reason = None, ""
+        try:
+            service_s = await replica.link.probe(replica.offer.name, self._settings.probe_timeout_s)
+        except TimeoutError:
+            reason = f"no answer within {self._settings.probe_timeout_s:g} s"
+        except ExchangeError as error:
+            reason = str(error) or type(error).__name__
+        except Exception as error:
+            log.exception("probe of worker %s for model %s", replica.worker, replica.offer.name)
+            reason = f"{type(error).__name__}: {error}"
+        self._core.probed(replica, service_s, reason, self._clock.now())
+        self._advance()
+
+    def _advance(self) -> None:
+        for effect in self._core.advance(self._clock.now()):
+            self._act(effect)
+        self._set_timer()
+
+    def _act(self, effect: Effect) -> None:
+        match effect:
+            case Assigned(ticket) if ticket.replica is not None:
+                self._choose(ticket, ticket.replica)
+            case Rejected(ticket, error):
+                self._choose(ticket, error)
+            case Expired(ticket):
+                _expire(self._waiters[ticket].scope)
+            case ProbeDue(replica):
+                self._probes.put_nowait(replica)
+            case CloseLink(link, reason):
+                link.close(reason)
+
+    def _choose(self, ticket: Ticket, chosen: Replica | GatewayError) -> None:
+        future = self._waiters[ticket].chosen
+        if not future.done():  # done: its task is being cancelled, and will give the claim back
+            future.set_result(chosen)
+
+    def _set_timer(self) -> None:
+        wake_at = self._core.wake_at()
+        if wake_at == self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = wake_at
+        self._timer = None if wake_at is None else self._clock.call_at(wake_at, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = self._timer_at = None
+        self._advance()
+
+
+def _expire(scope: asyncio.Timeout) -> None:
+    """Ends an `asyncio.timeout` block now, by the injected clock's word instead of the loop's."""
+    scope.reschedule(asyncio.get_running_loop().time())
+
+
+def _declared_bytes(metadata: Metadata) -> float:
+    """The answer's own content-length; infinite when it has none, as a stream that must not be held."""
+    for name, value in metadata:
+        if name == "content-length" and value.isascii() and value.isdigit():
+            return int(value)
+    return float("inf")
+
+
+async def _whole(reply: Reply, limit_bytes: int) -> bytes:
+    try:
+        return await reply.read(limit_bytes)
+    except ValueError as error:
+        raise ExchangeFailed(f"the answer is longer than it declared: {error}") from error
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body

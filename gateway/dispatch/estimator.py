@@ -1,0 +1,43 @@
+"""How long a worker takes for one job of a model: a moving average of what the worker itself measured.
+
+The time a job spends in queues is no part of it, or a busy worker would look slow and an overloaded pool would chase
+its own tail. It forgets: an estimate that nobody renews moves to the pool's best within seconds, or a worker that was
+slow once would never be given the job that shows it has recovered.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+MIN_SERVICE_S = 1e-4
+"""Least service time believed. Below it the tunnel is all of the cost, and round trip / service explodes."""
+
+_WAITING = "worker_queue"
+
+
+def measured_service_s(worker_s: Mapping[str, float]) -> float | None:
+    """What one exchange says of its worker's speed: its durations without the wait. None if it measured nothing."""
+    steps = [seconds for name, seconds in worker_s.items() if name != _WAITING]
+    return math.fsum(steps) if steps else None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimator:
+    """Rules for one number, in seconds, per (worker, model)."""
+
+    smoothing: float
+    decay_s: float
+
+    def first(self, sample_s: float) -> float:
+        """The estimate after the first good probe."""
+        return max(sample_s, MIN_SERVICE_S)
+
+    def renewed(self, service_s: float, sample_s: float) -> float:
+        """The estimate after one more measurement."""
+        return max(service_s + self.smoothing * (sample_s - service_s), MIN_SERVICE_S)
+
+    def decayed(self, service_s: float, best_s: float, elapsed_s: float) -> float:
+        """The estimate after `elapsed_s` without a measurement: exponentially closer to the pool's best."""
+        return best_s + (service_s - best_s) * math.exp(-elapsed_s / self.decay_s)
