@@ -24,8 +24,6 @@ DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "jwt": "pyjwt",
     "prometheus_client": "prometheus-client",
-    "pydantic": "pydantic-settings",
-    "pydantic_settings": "pydantic-settings",
     "sklearn": "scikit-learn",
 }
 """The distribution that brings a module, where the two are not called alike."""

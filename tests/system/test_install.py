@@ -89,7 +89,7 @@ def test_the_worker_classifies_without_the_gateway(worker_only: Path) -> None:
     assert [one["label"] for one in answer["predictions"]] == ["7"]
 
 
-@pytest.mark.parametrize("module", ["gateway", "aiohttp", "jwt", "prometheus_client", "pydantic_settings", "structlog"])
+@pytest.mark.parametrize("module", ["gateway", "aiohttp", "jwt", "prometheus_client", "pydantic", "structlog"])
 def test_what_the_gateway_needs_is_not_there(worker_only: Path, module: str) -> None:
     """The environment proves something: none of the gateway's libraries can be imported in it."""
     found = run(worker_only, "-c", f"import importlib.util as util; print(util.find_spec({module!r}))")
