@@ -101,6 +101,13 @@ class BodySent:
 
 
 @dataclass(frozen=True, slots=True)
+class ResponseSent:
+    """Worker: the last of an answer was given to the channel; the exchange is over."""
+
+    exchange: int
+
+
+@dataclass(frozen=True, slots=True)
 class ExchangeCancelled:
     """Worker: drop this work; its answer would go nowhere."""
 
@@ -127,6 +134,11 @@ class PeerDraining:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainHeard:
+    """The peer has read our DRAIN: what it opened before has come, and it opens no more."""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEnded:
     """The last event, always. Every exchange still open is lost."""
 
@@ -148,8 +160,10 @@ Event = (
     | BodyReceived
     | BodyEnded
     | BodySent
+    | ResponseSent
     | ExchangeCancelled
     | ExchangeFailed
     | PeerDraining
+    | DrainHeard
     | SessionEnded
 )

@@ -6,6 +6,7 @@ The only file of `wire` that awaits. It decides nothing; the owner sees every ev
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from .channel import Channel, ChannelClosed
@@ -21,19 +22,22 @@ the meantime is read first, before its silence is judged."""
 class Pump:
     """Runs one session over one channel until either ends."""
 
-    def __init__(self, session: Session, channel: Channel, on_event: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        channel: Channel,
+        on_event: Callable[[Event], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._session = session
         self._channel = channel
         self._on_event = on_event
+        self._clock = clock  # not the loop's: uvloop's has a resolution of 1 ms
         self._loop = asyncio.get_running_loop()
         self._output = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
         self._ended = SessionEnded(CloseCode.INTERNAL, "the pump was stopped", by_peer=False)
-
-    @property
-    def now(self) -> float:
-        """The session's clock: monotonic seconds."""
-        return self._loop.time()
 
     def wake(self) -> None:
         """Call after any change of the session from outside: there may be something to write or to wait for."""
@@ -60,7 +64,7 @@ class Pump:
         try:
             while True:
                 message = await self._channel.receive()
-                self._session.receive(message, self.now)
+                self._session.receive(message, self._clock())
                 self.wake()
         except ChannelClosed as closed:
             self._session.channel_closed(str(closed))
@@ -69,7 +73,7 @@ class Pump:
     async def _write(self) -> None:
         try:
             while True:
-                message = self._session.next_message(self.now)
+                message = self._session.next_message(self._clock())
                 self._deliver()
                 if message is not None:
                     await self._channel.send(message)
@@ -91,17 +95,18 @@ class Pump:
     def _arm(self) -> None:
         due = self._session.next_tick()
         if self._timer is not None:
-            if due is not None and self._timer.when() <= due:
+            if due is not None and self._timer_due <= due:
                 return  # it will look again then
             self._timer.cancel()
             self._timer = None
         if due is not None:
-            self._timer = self._loop.call_at(due, self._on_timer, due)
+            self._timer_due = due
+            self._timer = self._loop.call_later(max(0.0, due - self._clock()), self._on_timer)
 
-    def _on_timer(self, due: float, was_late: bool = False) -> None:
-        now = self.now
-        if now - due > LATE_TIMER_S and not was_late:
-            self._timer = self._loop.call_at(now + LATE_TIMER_S / 4, self._on_timer, due, True)
+    def _on_timer(self, was_late: bool = False) -> None:
+        now = self._clock()
+        if now - self._timer_due > LATE_TIMER_S and not was_late:
+            self._timer = self._loop.call_later(LATE_TIMER_S / 4, self._on_timer, True)
             return
         self._timer = None
         self._session.tick(now)

@@ -20,6 +20,7 @@ from .events import (
     BodyEnded,
     BodyReceived,
     BodySent,
+    DrainHeard,
     Event,
     ExchangeCancelled,
     ExchangeFailed,
@@ -29,6 +30,7 @@ from .events import (
     PeerDraining,
     RequestReceived,
     ResponseReceived,
+    ResponseSent,
     RoundTripMeasured,
     SessionEnded,
     TokenReceived,
@@ -164,8 +166,10 @@ class Session:
             self._control.append(encode(Credit(exchange, grant)))
 
     def drain(self, grace_s: float, text: str) -> None:
-        """Asks the peer to open no more exchanges."""
+        """Asks the peer to open no more exchanges. DrainHeard follows once it has heard, and every REQUEST that it sent
+        before is here."""
         self._say(Drain(int(grace_s * 1000), text))
+        self._control.append(Ping(0))  # its PONG comes after all that the peer sent before it read DRAIN
 
     def close(self, code: CloseCode, text: str) -> None:
         """Ends the session from this side; GOAWAY is the last message. Harmless once it has ended."""
@@ -388,6 +392,7 @@ class Session:
         exchange.outgoing.half = Half.DONE
         if self.role is Role.WORKER:  # an exchange is over when its response is
             self._forget(exchange.number)
+            self._events.append(ResponseSent(exchange.number))
 
     # --- receiving ----------------------------------------------------------------------------------------------------
 
@@ -445,6 +450,9 @@ class Session:
         self.rtt_s = rtt_s if self.rtt_s == 0.0 else self.rtt_s + (rtt_s - self.rtt_s) / 8
         self.path.measured_rtt(rtt_s, now)
         self._events.append(RoundTripMeasured(self.rtt_s, min(self._clock)[1]))
+
+    def _on_drain_pong(self, pong: Pong, now: float) -> None:
+        self._events.append(DrainHeard())
 
     def _on_ack(self, ack: Ack, now: float) -> None:
         self.path.acknowledged(ack.received, now)
@@ -620,6 +628,7 @@ _HANDLERS: dict[tuple[Role, State], dict[type[Frame], _Handler]] = {
     (Role.GATEWAY, State.OPENING): {Hello: Session._on_hello, GoAway: Session._on_goaway},
     (Role.GATEWAY, State.OPEN): _BOTH
     | {
+        Ping: Session._on_ping,
         Models: Session._on_models,
         Load: Session._on_load,
         Pong: Session._on_pong,
@@ -631,6 +640,7 @@ _HANDLERS: dict[tuple[Role, State], dict[type[Frame], _Handler]] = {
     (Role.WORKER, State.OPEN): _BOTH
     | {
         Ping: Session._on_ping,
+        Pong: Session._on_drain_pong,
         TokenAccepted: Session._on_token_accepted,
         Request: Session._on_request,
         Cancel: Session._on_cancel,
