@@ -8,7 +8,6 @@ at on every use. No message contains the token, nor any text of it that has not 
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 import time
 from collections import OrderedDict
@@ -42,6 +41,8 @@ SCOPE = re.compile(r"admin|(worker|infer):[!-~]{1,128}")
 
 _REQUIRED = ["iss", "aud", "exp", "nbf", "sub", "jti"]
 _LATEST_S = 2.0**53
+_JWKS_FIELD = "auth.jwks"
+_REVOCATIONS_FIELD = "auth.revocations"
 _HOW = "send the header Authorization: Bearer TOKEN"
 
 
@@ -143,7 +144,7 @@ class Authenticator:
         self._subscribers: list[Callable[[], None]] = []
         self._remembered: OrderedDict[bytes, Principal] = OrderedDict()
         self._stamps = FileStamps([jwks_file] if revocations_file is None else [jwks_file, revocations_file])
-        self._keys = read_jwks(jwks_file)
+        self._keys = read_jwks(jwks_file, _JWKS_FIELD)
         self._revoked = self._read_revocations()
 
     @property
@@ -199,19 +200,21 @@ class Authenticator:
         if not self._stamps.have_changed():
             return False
         try:
-            keys, revoked = read_jwks(self._jwks_file), self._read_revocations()
+            keys, revoked = read_jwks(self._jwks_file, _JWKS_FIELD), self._read_revocations()
         except FileError as error:
             self._log.error("credentials_not_reloaded", problem=str(error))
             return False
         self._keys, self._revoked = keys, revoked
-        self._remembered.clear()
+        self._remembered.clear()  # a kid may now stand for another key, and `recheck` sees the kid alone
         self._log.info("credentials_reloaded", keys=list(keys), revoked_count=len(revoked))
         for on_change in tuple(self._subscribers):
             on_change()
         return True
 
     def _read_revocations(self) -> frozenset[str]:
-        return frozenset() if self._revocations_file is None else read_revocations(self._revocations_file)
+        if self._revocations_file is None:
+            return frozenset()
+        return read_revocations(self._revocations_file, _REVOCATIONS_FIELD)
 
     def _remember(self, fingerprint: bytes, principal: Principal) -> None:
         """By the token's hash: a dump of this memory holds no token that works."""
@@ -305,6 +308,5 @@ def _unknown_key(kid: str) -> TokenRefused:
 
 
 def utc(unix_s: float) -> str:
-    """Readable time; the year 9999 stands for everything later, which strftime cannot be trusted with."""
-    latest = 253_402_300_799
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(min(math.floor(unix_s), latest)))
+    """A time that people can read, for any that `_unix_seconds` lets through."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_s))

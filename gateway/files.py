@@ -20,7 +20,7 @@ class FileError(Exception):
     def __init__(self, field: str, path: Path, problem: str) -> None:
         super().__init__(f"{field}: {path}: {problem}")
         self.field = field
-        """The setting or role under which the operator knows the file, such as `jwks_file`."""
+        """The setting or role under which the operator knows the file, such as `auth.jwks`."""
         self.path = path
         self.problem = problem
 

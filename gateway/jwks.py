@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.files import FileError, read_bounded, write_atomically
 
-FIELD = "jwks_file"
+FIELD = "key set"
 LIMIT_BYTES = 256 << 10
 """Over a thousand keys; a gateway has two or three."""
 KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -41,15 +41,15 @@ class VerificationKey:
     public_key: PublicKey
 
 
-def read_jwks(path: Path) -> Mapping[str, VerificationKey]:
-    """The keys by `kid`, in the file's order. Raises FileError that names the key that is wrong."""
+def read_jwks(path: Path, field: str = FIELD) -> Mapping[str, VerificationKey]:
+    """The keys by `kid`, in the file's order. Raises FileError, which names `field` and the key that is wrong."""
     try:
-        document = json.loads(read_bounded(FIELD, path, LIMIT_BYTES))
+        document = json.loads(read_bounded(field, path, LIMIT_BYTES))
     except (ValueError, RecursionError) as error:
-        raise FileError(FIELD, path, f"not JSON: {error}") from error
+        raise FileError(field, path, f"not JSON: {error}") from error
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not entries:
-        raise FileError(FIELD, path, 'expected {"keys": [...]} with at least one key')
+        raise FileError(field, path, 'expected {"keys": [...]} with at least one key')
     keys: dict[str, VerificationKey] = {}
     for number, entry in enumerate(entries, start=1):
         try:
@@ -57,7 +57,7 @@ def read_jwks(path: Path) -> Mapping[str, VerificationKey]:
             if key.kid in keys:
                 raise ValueError(f"the kid {key.kid} is there twice")
         except ValueError as error:
-            raise FileError(FIELD, path, f"key {number}: {error}") from error
+            raise FileError(field, path, f"key {number}: {error}") from error
         keys[key.kid] = key
     return keys
 

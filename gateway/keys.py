@@ -10,7 +10,6 @@ The newest key signs. Older public keys stay until they are retired, so that the
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,7 +65,6 @@ class KeyDirectory:
         try:
             self._path.mkdir(parents=True, exist_ok=True)
             self._private.mkdir(mode=0o700, exist_ok=True)
-            os.chmod(self._private, 0o700)
         except OSError as error:
             raise FileError(_FIELD, self._path, describe(error)) from error
         with locked(_FIELD, self._path):

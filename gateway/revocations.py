@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gateway.files import FileError, locked, read_bounded, write_atomically
 
-FIELD = "revocations_file"
+FIELD = "revocation list"
 LIMIT_BYTES = 8 << 20
 """Some 150,000 lines. Whoever revokes more than that should retire the signing key instead."""
 FORGET_AFTER_S = 86_400.0
@@ -24,9 +24,9 @@ TOKEN_ID = re.compile(r"[A-Za-z0-9._:@/+=~-]{1,128}")
 _HEADER = "# Revoked tokens: JTI EXPIRY, one on a line. Written by `gateway token revoke`.\n"
 
 
-def read_revocations(path: Path) -> frozenset[str]:
+def read_revocations(path: Path, field: str = FIELD) -> frozenset[str]:
     """The `jti` of every revoked token. Raises FileError, also when there is no file: an empty one must be meant."""
-    return frozenset(_read(path))
+    return frozenset(_read(path, field))
 
 
 def create_revocations(path: Path) -> None:
@@ -43,23 +43,23 @@ def revoke(path: Path, token_id: str, expires_at: float, now: float) -> None:
     if not TOKEN_ID.fullmatch(token_id):
         raise ValueError(f"{token_id[:40]!r} is not a token's jti")
     with locked(FIELD, path.parent):
-        kept = {jti: expiry for jti, expiry in _read(path).items() if expiry + FORGET_AFTER_S > now}
+        kept = {jti: expiry for jti, expiry in _read(path, FIELD).items() if expiry + FORGET_AFTER_S > now}
         kept[token_id] = max(expires_at, kept.get(token_id, expires_at))
         _write(path, kept)
 
 
-def _read(path: Path) -> dict[str, float]:
+def _read(path: Path, field: str) -> dict[str, float]:
     try:
-        text = read_bounded(FIELD, path, LIMIT_BYTES).decode("ascii")
+        text = read_bounded(field, path, LIMIT_BYTES).decode("ascii")
     except UnicodeDecodeError as error:
-        raise FileError(FIELD, path, "not plain ASCII text") from error
+        raise FileError(field, path, "not plain ASCII text") from error
     revoked: dict[str, float] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.partition("#")[0].split()
         if not words:
             continue
         if len(words) != 2 or not TOKEN_ID.fullmatch(words[0]) or not re.fullmatch(r"\d{1,15}|never", words[1]):
-            raise FileError(FIELD, path, f"line {number}: expected 'JTI EXPIRY', where EXPIRY is Unix seconds or never")
+            raise FileError(field, path, f"line {number}: expected 'JTI EXPIRY', where EXPIRY is Unix seconds or never")
         revoked[words[0]] = math.inf if words[1] == "never" else float(words[1])
     return revoked
 

@@ -17,6 +17,10 @@ from gateway.errors import Forbidden
 from gateway.files import FileError, describe
 from gateway.watch import FileStamps
 
+_CERTIFICATE = "tls.certificate"
+_PRIVATE_KEY = "tls.private_key"
+_WORKER_CA = "tls.worker_ca"
+
 PeerCertificate = Mapping[str, Any]
 """What `ssl.SSLSocket.getpeercert()` returns; its values are nested tuples that the ssl module does not type."""
 
@@ -70,29 +74,29 @@ class ServerTls:
 
     def _load_certificate(self, context: ssl.SSLContext) -> None:
         """Reads each file alone first: the ssl module does not say which of the two it could not use."""
-        for field, path in (("certificate_file", self._certificate_file), ("key_file", self._key_file)):
+        for field, path in ((_CERTIFICATE, self._certificate_file), (_PRIVATE_KEY, self._key_file)):
             _require_readable(field, path)
         try:
             context.load_cert_chain(self._certificate_file, self._key_file, password=self._refuse_to_ask)
         except ssl.SSLError as error:
             if error.reason == "KEY_VALUES_MISMATCH":
                 problem = f"is not the key of the certificate in {self._certificate_file}"
-                raise FileError("key_file", self._key_file, problem) from error
+                raise FileError(_PRIVATE_KEY, self._key_file, problem) from error
             problem = f"not a PEM certificate with its private key in {self._key_file} ({error.reason})"
-            raise FileError("certificate_file", self._certificate_file, problem) from error
+            raise FileError(_CERTIFICATE, self._certificate_file, problem) from error
 
     def _load_worker_ca(self, context: ssl.SSLContext, path: Path) -> None:
-        _require_readable("worker_ca_file", path)
+        _require_readable(_WORKER_CA, path)
         try:
             context.load_verify_locations(cafile=path)
         except ssl.SSLError as error:
-            raise FileError("worker_ca_file", path, f"no PEM certificates that can be used ({error.reason})") from error
+            raise FileError(_WORKER_CA, path, f"no PEM certificates that can be used ({error.reason})") from error
         # Clients share the port and have no certificate: who must have one is decided when a worker names itself.
         context.verify_mode = ssl.CERT_OPTIONAL
 
     def _refuse_to_ask(self) -> str:
         """Without this, OpenSSL asks the terminal for the passphrase and the gateway hangs at its start."""
-        raise FileError("key_file", self._key_file, "is encrypted, and there is nobody to ask for its passphrase")
+        raise FileError(_PRIVATE_KEY, self._key_file, "is encrypted, and there is nobody to ask for its passphrase")
 
 
 def names_in(certificate: PeerCertificate | None) -> frozenset[str]:

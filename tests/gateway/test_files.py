@@ -28,14 +28,15 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_bounded("setting", tmp_path, 5)
 
 
-def test_a_write_replaces_the_file_with_its_mode(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_write_replaces_the_file_with_its_mode(tmp_path: Path, mode: int) -> None:
     """The new content and mode are in place whatever mode the old file and the umask have, and nothing else is left."""
     path = tmp_path / "file"
     path.write_text("old")
     path.chmod(0o666)
-    write_atomically("setting", path, b"new", 0o600)
+    write_atomically("setting", path, b"new", mode)
     assert path.read_bytes() == b"new"
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_mode & 0o777 == mode
     assert os.listdir(tmp_path) == ["file"]
 
 

@@ -79,7 +79,7 @@ def test_only_public_values_are_written(path: Path) -> None:
 def test_a_key_that_cannot_be_used_is_named(path: Path, change: Any, problem: str) -> None:
     """Every fault is an error with the setting, the file, the key's number and what is wrong with it."""
     rewrite(path, change)
-    with pytest.raises(FileError, match=f"^jwks_file: {path}: .*{problem}"):
+    with pytest.raises(FileError, match=f"^key set: {path}: .*{problem}"):
         read_jwks(path)
 
 

@@ -102,7 +102,7 @@ def test_half_a_change_leaves_the_old_pair_in_force(files: Path, first: Path, se
     with capture_logs() as logs:
         assert not tls.reload_if_changed()
     assert [(log["event"], log["log_level"]) for log in logs] == [("certificates_not_reloaded", "error")]
-    assert f"key_file: {files / 'server.key'}" in logs[0]["problem"]
+    assert f"tls.private_key: {files / 'server.key'}" in logs[0]["problem"]
     handshake(tls.context, client_context(first / "ca.pem"))
     install(second, files, "server.key")
     assert tls.reload_if_changed()
@@ -179,11 +179,11 @@ def test_a_wildcard_in_a_certificate_is_a_plain_name() -> None:
         require_worker_certificate({"subject": ((("commonName", "*"),),)}, "lab-1")
 
 
-@pytest.mark.parametrize("field", ["certificate_file", "key_file", "worker_ca_file"])
+@pytest.mark.parametrize("field", ["tls.certificate", "tls.private_key", "tls.worker_ca"])
 @pytest.mark.parametrize("fault", ["missing", "empty", "text", "directory"])
 def test_a_file_that_cannot_be_used_is_named(files: Path, field: str, fault: str) -> None:
     """The error at the start names the setting and the file."""
-    path = files / {"certificate_file": "server.pem", "key_file": "server.key", "worker_ca_file": "ca.pem"}[field]
+    path = files / {"tls.certificate": "server.pem", "tls.private_key": "server.key", "tls.worker_ca": "ca.pem"}[field]
     path.unlink()
     if fault == "empty":
         path.write_text("")
@@ -200,7 +200,9 @@ def test_a_file_that_cannot_be_used_is_named(files: Path, field: str, fault: str
 def test_a_key_of_another_certificate_is_named(files: Path, second: Path) -> None:
     """A key that does not fit is said to be the key's fault, with both files."""
     install(second, files, "server.key")
-    with pytest.raises(FileError, match=r"^key_file: .*server.key: is not the key of the certificate in .*server.pem$"):
+    with pytest.raises(
+        FileError, match=r"^tls.private_key: .*server.key: is not the key of the certificate in .*server.pem$"
+    ):
         server(files)
 
 
@@ -210,5 +212,5 @@ def test_an_encrypted_key_is_refused_and_not_asked_for(files: Path) -> None:
     encrypt = ["openssl", "pkey", "-in", key, "-aes256", "-passout", "pass:x", "-out", files / "encrypted"]
     subprocess.run(encrypt, check=True, capture_output=True, timeout=30)
     (files / "encrypted").rename(key)
-    with pytest.raises(FileError, match=f"^key_file: {key}: is encrypted"):
+    with pytest.raises(FileError, match=f"^tls.private_key: {key}: is encrypted"):
         server(files)
