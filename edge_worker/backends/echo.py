@@ -11,11 +11,16 @@ import json
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from edge_worker.backends.base import Answer, BackendFailed, BadInput, Call, ServedModel
 from edge_worker.backends.settings import BackendSettings
 
 Sleep = Callable[[float], Awaitable[None]]
+
+VERSION = "1"
+_BUSY_BLOCK = bytes(1 << 20)
+"""Hashed over and over to keep a core busy: for so many bytes hashlib lets the other threads run, as engines do."""
 
 
 class EchoBackend:
@@ -23,11 +28,18 @@ class EchoBackend:
 
     name = "echo"
 
-    def __init__(self, settings: BackendSettings, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        settings: BackendSettings,
+        sleep: Sleep = asyncio.sleep,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._settings = settings
-        self._sleep = _compute_for if settings.echo_busy else sleep
+        self._clock = clock
+        self._sleep = self._compute if settings.echo_busy else sleep
         self._rng = random.Random(settings.seed)
         self._slots = {name: asyncio.Semaphore(settings.slots) for name in settings.echo_models}
+        self._threads = ThreadPoolExecutor(settings.slots * len(self._slots), "echo")  # starts none until one is used
 
     async def start(self) -> Sequence[ServedModel]:
         metadata: dict[str, object] = {
@@ -35,23 +47,23 @@ class EchoBackend:
             "service_time": str(self._settings.echo_service_time),
             "busy": self._settings.echo_busy,
         }
-        return [ServedModel(name, "1", self._settings.slots, metadata=metadata) for name in self._slots]
+        return [ServedModel(name, VERSION, self._settings.slots, metadata=metadata) for name in self._slots]
 
     async def answer(self, call: Call) -> Answer:
-        """The body's size and SHA-256, after one service time. Raises BadInput for a model it was not given."""
-        if call.model not in self._slots:
+        """The body's size, after one service time. Raises BadInput for a model it was not given."""
+        slots = self._slots.get(call.model)
+        if slots is None:
             raise BadInput("unknown_model", f"this worker does not serve the model {call.model!r}")
         service_s = self._settings.echo_service_time.draw_s(self._rng)
-        async with self._slots[call.model]:
+        async with slots:
+            started = self._clock()
             if service_s > 0.0:
                 await self._sleep(service_s)
-        answer = {
-            "model": call.model,
-            "model_version": "1",
-            "bytes": len(call.body),
-            "sha256": hashlib.sha256(call.body).hexdigest(),
-        }
-        return Answer(json.dumps(answer, separators=(",", ":")).encode(), durations_s={"inference": service_s})
+            taken_s = self._clock() - started
+        answer: dict[str, object] = {"model": call.model, "model_version": VERSION, "bytes": len(call.body)}
+        if self._settings.echo_sha256:
+            answer["sha256"] = hashlib.sha256(call.body).hexdigest()
+        return Answer(json.dumps(answer, separators=(",", ":")).encode(), durations_s={"inference": taken_s})
 
     async def probe(self, model: str) -> Answer:
         if model not in self._slots:
@@ -59,12 +71,11 @@ class EchoBackend:
         return await self.answer(Call(model, "POST", f"/inference/{model}", (), b"probe"))
 
     async def close(self) -> None:
-        """Nothing to release."""
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
+    async def _compute(self, service_s: float) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._compute_until, self._clock() + service_s)
 
-async def _compute_for(service_s: float) -> None:
-    """Keeps a processor busy, and this thread with it, as an engine that does not leave the event loop would."""
-    end = time.perf_counter() + service_s
-    value = 1
-    while time.perf_counter() < end:
-        value = value * 6364136223846793005 + 1442695040888963407 & 0xFFFFFFFFFFFFFFFF
+    def _compute_until(self, end: float) -> None:
+        while self._clock() < end:
+            hashlib.sha256(_BUSY_BLOCK).digest()

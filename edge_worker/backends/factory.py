@@ -17,6 +17,9 @@ def open_backend(name: str, settings: BackendSettings) -> Backend:
         raise ValueError(f"slots = {settings.slots}: must be from 1 to 64")
     if not 0 <= settings.threads <= 256:
         raise ValueError(f"threads = {settings.threads}: must be from 0 (cores divided by slots) to 256")
+    for model_dir in settings.model_dirs:
+        if not model_dir.is_dir():
+            raise ValueError(f"model_dir = {model_dir}: is not a folder")
     if name == "echo":
         from edge_worker.backends.echo import EchoBackend
 

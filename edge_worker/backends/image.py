@@ -22,7 +22,14 @@ REDUCED_MARGIN = 2
 decoder's scaling is an average as `area` is, and the second, larger half of the way is still made by the model's own
 rule."""
 
+_BAND_ROWS = 64
+
 _REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
+
+
+def quiet_decoders() -> None:
+    """Keeps OpenCV from writing a line about each damaged picture: the one who sent it is told. For the process."""
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def decode_image(body: bytes | memoryview, max_pixels: int, least: tuple[int, int] | None = None) -> Pixels:
@@ -32,40 +39,37 @@ def decode_image(body: bytes | memoryview, max_pixels: int, least: tuple[int, in
     least REDUCED_MARGIN times that. None always gives the full size.
     """
     header = read_header(body, max_pixels)
-    if header.format == "JPEG":
-        pixels = _decode_jpeg(body, header, least)
-    elif header.format == "BMP":
-        pixels = cast(Pixels, _decoded(body, header, cv2.IMREAD_COLOR_RGB))
-    else:
-        pixels = _to_rgb(_decoded(body, header, cv2.IMREAD_UNCHANGED), header)
-    if header.format == "TIFF":
-        return pixels  # OpenCV turns a TIFF upright under every flag
-    return _upright(pixels, header.orientation)
+    match header.format:
+        case "JPEG":
+            return _upright(_decode_jpeg(body, header, least), header.orientation)
+        case "BMP":
+            return cast(Pixels, _decoded(body, header, cv2.IMREAD_COLOR_RGB))
+        case "GIF":  # the other frames are cut off, or OpenCV would read through all of them
+            body = bytes(memoryview(body)[: header.first_frame_bytes]) + b";"
+            return _to_rgb(_decoded(body, header, cv2.IMREAD_UNCHANGED), header)
+        case "TIFF":  # OpenCV turns it upright under every flag
+            return _to_rgb(_decoded(body, header, cv2.IMREAD_UNCHANGED), header)
+        case _:
+            return _upright(_to_rgb(_decoded(body, header, cv2.IMREAD_UNCHANGED), header), header.orientation)
 
 
 def _decoded(body: bytes | memoryview, header: ImageHeader, flags: int) -> NDArray[np.generic]:
     try:
         pixels = cv2.imdecode(np.frombuffer(body, np.uint8), flags)
     except cv2.error as error:
-        raise BadInput("bad_input", f"the {header.format} could not be decoded: {_reason(error)}") from error
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput("bad_input", f"the {header.format} could not be decoded: {reason}") from error
     if pixels is None:
         raise BadInput("bad_input", f"the {header.format} could not be decoded: its data is damaged or truncated")
     return cast("NDArray[np.generic]", pixels)
 
 
-def _reason(error: cv2.error) -> str:
-    text = str(getattr(error, "err", "")) or str(error)
-    return " ".join(text.split())[:200]
-
-
 def _decode_jpeg(body: bytes | memoryview, header: ImageHeader, least: tuple[int, int] | None) -> Pixels:
-    """OpenCV itself turns grey, YCbCr, CMYK and YCCK into three colours."""
-    if header.channels == 4 and not header.adobe:
-        raise BadInput("bad_input", "the JPEG is CMYK without an Adobe segment: whether it is inverted is not said")
+    """OpenCV turns grey, YCbCr, CMYK and YCCK into three colours; CMYK is taken as inverted, as all writers do it."""
     for divisor, flag in _REDUCED:
         if least and _large_enough(header, divisor, least):
             reduced = _decoded(body, header, flag | cv2.IMREAD_IGNORE_ORIENTATION)
-            return cast(Pixels, cv2.cvtColor(cast("NDArray[np.uint8]", reduced), cv2.COLOR_BGR2RGB))
+            return cast(Pixels, cv2.cvtColor(cast(Pixels, reduced), cv2.COLOR_BGR2RGB))
     return cast(Pixels, _decoded(body, header, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION))
 
 
@@ -81,31 +85,31 @@ def _to_rgb(pixels: NDArray[np.generic], header: ImageHeader) -> Pixels:
     if pixels.dtype not in (np.uint8, np.uint16):
         allowed = "whole numbers of 8 or 16 bits are taken"
         raise BadInput("bad_input", f"the {header.format} has {pixels.dtype} samples; {allowed}")
-    if pixels.dtype == np.uint16 and header.white_is_zero:
-        pixels = ~cast("NDArray[np.uint16]", pixels)  # OpenCV does this for 8 bits only
-    if pixels.ndim == 2:
-        return cast(Pixels, cv2.cvtColor(_to_8_bits(pixels), cv2.COLOR_GRAY2RGB))
-    if pixels.shape[2] == 4:
-        return _over_white(_to_8_bits(pixels), header, is_8_bit=pixels.dtype == np.uint8)
-    return cast(Pixels, cv2.cvtColor(_to_8_bits(pixels), cv2.COLOR_BGR2RGB))
+    is_16_bit = pixels.dtype == np.uint16
+    shades = cast(Pixels, cv2.convertScaleAbs(cast(Pixels, pixels), alpha=1 / 257) if is_16_bit else pixels)
+    if shades.ndim == 2:
+        if is_16_bit and header.white_is_zero:  # OpenCV turns these round for 8 bits only
+            shades = ~shades
+        return cast(Pixels, cv2.cvtColor(shades, cv2.COLOR_GRAY2RGB))
+    if shades.shape[2] == 3:
+        return cast(Pixels, cv2.cvtColor(shades, cv2.COLOR_BGR2RGB))
+    if header.format != "TIFF":
+        return _over_white(shades, premultiplied=False)
+    if header.extra_sample in (1, 2):
+        # libtiff, which OpenCV reads 8 bits through, has multiplied the colours by plain alpha already.
+        return _over_white(shades, premultiplied=header.extra_sample == 1 or not is_16_bit)
+    return cast(Pixels, cv2.cvtColor(shades, cv2.COLOR_BGRA2RGB))
 
 
-def _to_8_bits(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
-    if pixels.dtype == np.uint8:
-        return cast("NDArray[np.uint8]", pixels)
-    wide = cast("NDArray[np.uint32]", pixels.astype(np.uint32))
-    return ((wide * 255 + 32767) // 65535).astype(np.uint8)
-
-
-def _over_white(bgra: NDArray[np.uint8], header: ImageHeader, is_8_bit: bool) -> Pixels:
-    rgb = cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGB)
-    if header.format == "TIFF" and header.extra_sample not in (1, 2):
-        return cast(Pixels, rgb)
-    alpha = bgra[:, :, 3:4].astype(np.uint16)
-    # OpenCV multiplies an 8-bit TIFF's colours by plain alpha itself (libtiff's RGBA interface).
-    premultiplied = header.format == "TIFF" and (is_8_bit or header.extra_sample == 1)
-    colours = rgb.astype(np.uint16) if premultiplied else (rgb * alpha + 127) // 255
-    return cast(Pixels, np.minimum(colours + (255 - alpha), 255).astype(np.uint8))
+def _over_white(bgra: Pixels, premultiplied: bool) -> Pixels:
+    """In bands of rows, so that the wider numbers in between never need the memory of a whole large picture."""
+    rgb = cast(Pixels, cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGB))
+    for start in range(0, len(rgb), _BAND_ROWS):
+        band = rgb[start : start + _BAND_ROWS]
+        alpha = bgra[start : start + _BAND_ROWS, :, 3:4].astype(np.uint16)
+        colours = band if premultiplied else (band * alpha + 127) // 255
+        band[...] = np.minimum(colours + (255 - alpha), 255)
+    return rgb
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:

@@ -12,14 +12,14 @@ import queue
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import cv2
 import numpy as np
 
 from edge_worker.backends.base import Answer, BackendFailed, BadInput, Call, ServedModel
 from edge_worker.backends.engine import Engine, EngineLoader
-from edge_worker.backends.image import decode_image
+from edge_worker.backends.image import decode_image, quiet_decoders
 from edge_worker.backends.preprocess import Batch, to_batch, to_json, to_probabilities
 from edge_worker.backends.settings import BackendSettings
 from edge_worker.models.registry import FoundModel, find_models, read_verified
@@ -28,6 +28,8 @@ from edge_worker.models.spec import ModelSpec, SpecError
 DEFAULT_TOP = 5
 MAX_TOP = 100_000
 """A larger `top` is a mistake; one over the number of classes gives all of them."""
+MAX_FAILURE = 1000
+"""Characters of a reason: it travels in the worker's HELLO."""
 
 
 class ImageBackend:
@@ -45,20 +47,24 @@ class ImageBackend:
         return await asyncio.to_thread(self._start)
 
     def _start(self) -> list[ServedModel]:
+        quiet_decoders()
         self._loader.prepare(self._threads)
         found = find_models(self._settings.model_dirs, self._settings.embedded)
         return [self._serve(model) for model in found]
 
     def _serve(self, model: FoundModel) -> ServedModel:
         if model.spec is None:
-            return ServedModel(model.name, "", self._settings.slots, failure=model.failure)
+            return self._failed(model.name, "", model.failure)
         try:
             engines = self._load(model, model.spec)
         except (SpecError, OSError, BackendFailed, ValueError, MemoryError) as error:
-            return ServedModel(model.name, model.spec.version, self._settings.slots, failure=f"{model.folder}: {error}")
+            return self._failed(model.name, model.spec.version, f"{model.folder}: {error}")
         self._models[model.name] = _Loaded(model.spec, model.labels, engines, self._settings.max_pixels)
         metadata = _metadata(model.spec, len(model.labels), self.name)
         return ServedModel(model.name, model.spec.version, self._settings.slots, metadata=metadata)
+
+    def _failed(self, name: str, version: str, failure: str) -> ServedModel:
+        return ServedModel(name, version, self._settings.slots, failure=failure[:MAX_FAILURE])
 
     def _load(self, model: FoundModel, spec: ModelSpec) -> list[Engine]:
         """One network a slot, each warmed up with a real inference. Raises what a broken model can raise."""
@@ -97,8 +103,7 @@ class ImageBackend:
 
 def parse_top(path: str) -> int:
     """The `top` of a path's query; DEFAULT_TOP if there is none. Raises BadInput."""
-    values = parse_qs(urlsplit(path).query, keep_blank_values=True).get("top", [str(DEFAULT_TOP)])
-    text = values[-1]
+    text = parse_qs(path.partition("?")[2], keep_blank_values=True).get("top", [str(DEFAULT_TOP)])[-1]
     if text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= MAX_TOP:
         return int(text)
     raise BadInput("bad_request", f"top = {text[:40]!r}: must be a whole number from 1 to {MAX_TOP}")

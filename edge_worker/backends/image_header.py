@@ -35,14 +35,14 @@ class ImageHeader:
     height: int
     orientation: int = 1
     """EXIF 1 to 8; 1 is upright (Exif 2.32, 4.6.4 tag 0x0112)."""
-    adobe: bool = False
-    """JPEG: an Adobe segment is there, which is what says that CMYK is stored inverted."""
-    channels: int = 0
-    """JPEG and TIFF: components a pixel; else 0."""
     extra_sample: int = 0
     """TIFF: the sample after the colours. 0 is unspecified, 1 premultiplied alpha, 2 plain alpha (TIFF 6.0 page 31)."""
     white_is_zero: bool = False
     """TIFF: grey in which 0 is white."""
+    block_pixels: int = 0
+    """TIFF: pixels of one tile or strip, which a decoder allocates whole."""
+    first_frame_bytes: int = 0
+    """GIF: how much of the file its first picture ends in; 0 for other formats."""
 
 
 def read_header(body: bytes | memoryview, max_pixels: int) -> ImageHeader:
@@ -70,9 +70,11 @@ def _bounded(header: ImageHeader, max_pixels: int) -> ImageHeader:
     width, height = header.width, header.height
     if width < 1 or height < 1:
         raise BadInput("bad_input", f"the {header.format} header says {width}x{height} pixels")
+    limit = f"at most {max_pixels} pixels and {MAX_SIDE_PX} a side are taken"
     if width > MAX_SIDE_PX or height > MAX_SIDE_PX or width * height > max_pixels:
-        limit = f"at most {max_pixels} pixels and {MAX_SIDE_PX} a side are taken"
         raise BadInput("payload_too_large", f"the {header.format} is {width}x{height} pixels; {limit}")
+    if header.block_pixels > max_pixels:
+        raise BadInput("payload_too_large", f"the {header.format} has blocks of {header.block_pixels} pixels; {limit}")
     return header
 
 
@@ -88,7 +90,7 @@ _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
 
 
 def _read_jpeg(view: memoryview) -> ImageHeader:
-    size, orientation, adobe, scans = (0, 0, 0), 1, False, 0
+    width, height, orientation, scans = 0, 0, 1, 0
     position = 2
     for _ in range(MAX_PARTS):
         match = _MARKER.search(view, position)
@@ -104,14 +106,11 @@ def _read_jpeg(view: memoryview) -> ImageHeader:
         if position + length > len(view):
             raise _truncated("JPEG", "it ends inside a segment")
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width, channels = struct.unpack_from(">HHB", segment, 1)
-            size = size if size[0] else (width, height, channels)
+            height, width = struct.unpack_from(">HH", segment, 1)
         elif marker == 0xDA:
             scans += 1
         elif marker == 0xE1 and bytes(segment[:6]) == b"Exif\0\0":
             orientation = _exif_orientation(segment[6:])
-        elif marker == 0xEE and bytes(segment[:5]) == b"Adobe":
-            adobe = True
         if scans > MAX_SCANS:
             raise BadInput("bad_input", f"the JPEG has over {MAX_SCANS} scans")
         position += max(length, 2)
@@ -119,7 +118,7 @@ def _read_jpeg(view: memoryview) -> ImageHeader:
         raise BadInput("bad_input", f"the JPEG has over {MAX_PARTS} segments")
     if not scans:
         raise _truncated("JPEG", "it has a header but no picture")
-    return ImageHeader("JPEG", size[0], size[1], orientation, adobe, size[2])
+    return ImageHeader("JPEG", width, height, orientation)
 
 
 # --- PNG (ISO/IEC 15948) -------------------------------------------------------------------------------------------
@@ -219,7 +218,7 @@ def _read_gif(view: memoryview) -> ImageHeader:
         position += 1
         blocks += 1
         if kind == 0x2C:
-            return ImageHeader("GIF", width, height)
+            return ImageHeader("GIF", width, height, first_frame_bytes=position)
     raise BadInput("bad_input", f"the GIF has over {MAX_SUB_BLOCKS} blocks before the end of its first picture")
 
 
@@ -230,15 +229,15 @@ def _read_tiff(view: memoryview) -> ImageHeader:
     tags = dict(_ifd(view))
     if not {256, 257} <= tags.keys():
         raise BadInput("bad_input", "the TIFF does not say its size")
-    if tags.get(322, 1) * tags.get(323, 1) > MAX_SIDE_PX * MAX_SIDE_PX:
-        raise BadInput("payload_too_large", f"the TIFF has tiles of {tags.get(322)}x{tags.get(323)} pixels")
+    width, height = tags[256], tags[257]
+    rows = tags.get(278, 0xFFFFFFFF)  # the largest number stands for one strip
     return ImageHeader(
         "TIFF",
-        tags[256],
-        tags[257],
-        channels=tags.get(277, 1),
+        width,
+        height,
         extra_sample=tags.get(338, 0),
         white_is_zero=tags.get(262, 1) == 0,
+        block_pixels=tags[322] * tags.get(323, 0) if 322 in tags else width * (0 if rows == 0xFFFFFFFF else rows),
     )
 
 

@@ -30,6 +30,8 @@ class BackendSettings:
     echo_service_time: ServiceTime = field(default_factory=ServiceTime)
     """How long echo takes for a call; by default no time."""
     echo_busy: bool = False
-    """True: echo computes through its service time, on the event loop's thread, rather than sleep."""
+    """True: echo keeps a core busy through its service time, on a thread of its own, rather than sleep."""
+    echo_sha256: bool = False
+    """True: the answer has the body's SHA-256; it costs a millisecond of the event loop a megabyte or so."""
     seed: int = 0
     """Of echo's random service times."""

@@ -8,6 +8,7 @@ Loads no engine.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,7 @@ def find_models(model_dirs: Sequence[Path], embedded: bool = True) -> list[Found
 
 def read_model(folder: Path) -> FoundModel:
     """Reads one folder's description and labels. Never raises: a reason is in `failure`."""
+    folder = folder.resolve()
     try:
         spec = _describe(folder)
         return FoundModel(spec.name, folder, spec, _read_labels(spec, folder))
@@ -89,7 +91,10 @@ def _models_in(model_dir: Path) -> Iterator[FoundModel]:
     if _has_description(model_dir):
         yield read_model(model_dir)
         return
-    folders = sorted(entry for entry in model_dir.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    try:
+        folders = sorted(entry for entry in model_dir.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise SpecError(f"--model-dir {model_dir}: cannot be read: {error.strerror}") from error
     if not folders:
         raise SpecError(f"--model-dir {model_dir}: has neither a {DESCRIPTION} nor a folder that could have one")
     if len(folders) > MAX_FOLDERS:
@@ -163,7 +168,9 @@ def _sha256(path: Path) -> str:
 
 
 def _failed(name: str, folder: Path, failure: str) -> FoundModel:
-    return FoundModel(name, folder, failure=failure)
+    """Under a name that is fit to be announced, whatever the folder is called."""
+    announced = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:100] or "unnamed"
+    return FoundModel(announced, folder, failure=failure)
 
 
 def _free_name(model: FoundModel, taken: dict[str, FoundModel]) -> str:
