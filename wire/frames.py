@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-Buffer = bytes | bytearray | memoryview
+Buffer = bytes | memoryview
 Metadata = tuple[tuple[str, str], ...]
 Json = Mapping[str, Any]  # Any: a decoded JSON object has no narrower static type
 

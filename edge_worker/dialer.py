@@ -1,0 +1,189 @@
+"""Dials a gateway: the only file that imports `websockets`.
+
+TLS is always verified. A proxy is taken from HTTPS_PROXY and NO_PROXY, credentials in its address included. What goes
+wrong becomes a DialFailed that says whether waiting helps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import json
+import socket
+import ssl
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidProxyStatus,
+    InvalidStatus,
+    InvalidURI,
+    ProxyError,
+)
+from websockets.http11 import Response
+from websockets.typing import Subprotocol
+
+from wire import SUBPROTOCOL
+from wire.channel import ChannelClosed, bound_unsent, close_reason
+from wire.limits import KIB, MAX_MESSAGE_BYTES
+
+DIAL_TIMEOUT_S = 10.0
+"""Seconds for TCP, proxy, TLS and upgrade together."""
+
+CLOSE_TIMEOUT_S = 2.0
+"""Seconds that a close may take when the gateway does not answer it."""
+
+WRITE_BUFFER_BYTES = 128 * KIB
+"""Bytes in this process's own buffer above which sending waits: a control frame waits behind them."""
+
+QUEUED_MESSAGES = 64
+"""Received messages that may wait for the session, which takes each at once."""
+
+MAX_RETRY_AFTER_S = 300.0
+"""The longest Retry-After that is believed."""
+
+TUNNEL_PATH = "/v1/tunnel"
+
+_REFUSALS = frozenset({400, 401, 403, 404, 405, 426})
+"""Statuses that the same request meets again: a person has to change something."""
+
+
+class DialFailed(Exception):
+    """No tunnel. `is_refusal`: waiting does not help; `retry_after_s`: the gateway said when to come back."""
+
+    def __init__(self, text: str, *, is_refusal: bool = False, retry_after_s: float | None = None) -> None:
+        super().__init__(text)
+        self.is_refusal = is_refusal
+        self.retry_after_s = retry_after_s
+
+
+def tunnel_url(gateway: str) -> str:
+    """The WebSocket address of a gateway given as wss://HOST[:PORT][/PATH] or https://... Raises ValueError."""
+    parts = urlsplit(gateway if "://" in gateway else f"wss://{gateway}")
+    if parts.scheme not in ("wss", "https"):
+        raise ValueError(f"{gateway!r} must begin with wss:// or https://; a tunnel is never unencrypted")
+    if not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError(f"{gateway!r} must be wss://HOST[:PORT], without user, query or fragment")
+    _ = parts.port  # raises ValueError when it is none
+    return f"wss://{parts.netloc}{parts.path if parts.path not in ('', '/') else TUNNEL_PATH}"
+
+
+def tls_context(ca_file: Path | None, certificate: Path | None, private_key: Path | None) -> ssl.SSLContext:
+    """Verifies the gateway with the system's authorities or `ca_file` alone; shows a client certificate if given one.
+    Raises OSError or ssl.SSLError for files that cannot be used."""
+    context = ssl.create_default_context(cafile=ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if certificate is not None:
+        context.load_cert_chain(certificate, private_key)
+    return context
+
+
+async def dial(url: str, token: str, tls: ssl.SSLContext) -> DialledChannel:
+    """Opens the tunnel's connection. Raises DialFailed."""
+    try:
+        connection = await connect(
+            url,
+            ssl=tls,
+            additional_headers={"Authorization": f"Bearer {token}"},
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            user_agent_header=None,
+            compression=None,  # a JPEG does not shrink
+            open_timeout=DIAL_TIMEOUT_S,
+            ping_interval=None,  # heartbeats are the protocol's own
+            close_timeout=CLOSE_TIMEOUT_S,
+            max_size=MAX_MESSAGE_BYTES,
+            max_queue=QUEUED_MESSAGES,
+            write_limit=WRITE_BUFFER_BYTES,
+        )
+    except InvalidStatus as error:
+        raise _refused(error.response) from error
+    except InvalidProxyStatus as error:
+        status = error.response.status_code
+        raise DialFailed(f"the proxy answered {status}; check HTTPS_PROXY and its credentials") from error
+    except ProxyError as error:
+        raise DialFailed(f"the proxy cannot be used: {error}") from error
+    except ssl.SSLCertVerificationError as error:
+        text = f"the gateway's certificate does not verify: {error.verify_message}; is --ca-file the right one?"
+        raise DialFailed(text, is_refusal=True) from error
+    except TimeoutError as error:
+        raise DialFailed(f"no connection within {DIAL_TIMEOUT_S:g} s") from error
+    except (OSError, InvalidHandshake, InvalidURI, ssl.SSLError, EOFError) as error:
+        raise DialFailed(f"no connection: {error}") from error
+    if connection.subprotocol != SUBPROTOCOL:
+        await connection.close()
+        raise DialFailed(f"the other side does not speak {SUBPROTOCOL}; is it a gateway?", is_refusal=True)
+    return DialledChannel(connection)
+
+
+class DialledChannel:
+    """Channel over a websockets client connection."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        plain: socket.socket | None = connection.transport.get_extra_info("socket")
+        if plain is not None:
+            bound_unsent(plain)
+
+    async def send(self, message: bytes) -> None:
+        """Sends one message. Raises ChannelClosed."""
+        try:
+            await self._connection.send(message)
+        except ConnectionClosed as error:
+            raise ChannelClosed(_how(error)) from error
+
+    async def receive(self) -> bytes:
+        """The next message. Raises ChannelClosed; a text message is none of ours."""
+        try:
+            message = await self._connection.recv(decode=False)
+        except ConnectionClosed as error:
+            raise ChannelClosed(_how(error)) from error
+        return message
+
+    async def close(self, code: int, reason: str) -> None:
+        """Closes, waiting CLOSE_TIMEOUT_S at most for the other side."""
+        async with asyncio.timeout(2 * CLOSE_TIMEOUT_S):
+            await self._connection.close(code, close_reason(reason))
+
+
+def _how(error: ConnectionClosed) -> str:
+    closed = error.rcvd
+    if closed is None:
+        return "the connection was cut"
+    return f"the gateway closed with {closed.code} {closed.reason}".rstrip()
+
+
+def _refused(response: Response) -> DialFailed:
+    status = response.status_code
+    text = f"the gateway answered {status}"
+    detail = _detail(response)
+    return DialFailed(
+        f"{text}: {detail}" if detail else text,
+        is_refusal=status in _REFUSALS,
+        retry_after_s=_retry_after_s(response.headers.get("Retry-After")),
+    )
+
+
+def _detail(response: Response) -> str:
+    """The gateway's own words, when its answer is short enough to be some (application/problem+json)."""
+    try:
+        problem = json.loads(bytes(response.body or b"")[: 4 * KIB])
+    except ValueError:
+        return ""
+    return str(problem.get("detail", ""))[:500] if isinstance(problem, dict) else ""
+
+
+def _retry_after_s(value: str | None) -> float | None:
+    """Seconds of a Retry-After header, a number or a date (RFC 9110 10.2.3); None when there is none to read."""
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return min(float(value), MAX_RETRY_AFTER_S)
+    try:
+        at = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return min(max(0.0, at.timestamp() - time.time()), MAX_RETRY_AFTER_S)

@@ -1,0 +1,106 @@
+"""One request, from its head to its answer: admission, deadline, the backend, and what its failures are called.
+
+Knows the backend and the model's slots, but no session: the link gives it a whole request and takes what comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge_worker.admission import Admissions, Overloaded
+from edge_worker.backends.base import Answer, Backend, BackendFailed, BadInput, Call
+from wire.errors import ExchangeCode
+from wire.frames import Buffer, RequestHead, ResponseHead
+
+PROBE_METHOD = "PROBE"
+"""The gateway asks for one inference of the backend's own sample (docs/reference/wire.md, Probes)."""
+
+_BAD_INPUT_CODES = {
+    "bad_request": ExchangeCode.BAD_REQUEST,
+    "bad_input": ExchangeCode.BAD_INPUT,
+    "unsupported_media_type": ExchangeCode.UNSUPPORTED_MEDIA_TYPE,
+    "payload_too_large": ExchangeCode.PAYLOAD_TOO_LARGE,
+    "unknown_model": ExchangeCode.UNKNOWN_MODEL,
+}
+
+log = logging.getLogger("edge_worker.exchange")
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A response to send."""
+
+    head: ResponseHead
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NotAnswered:
+    """A failure to send."""
+
+    code: ExchangeCode
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class WholeRequest:
+    """A request whose body is here. `received_at` is when its last byte came, in seconds of the session's clock."""
+
+    head: RequestHead
+    body: Buffer
+    received_at: float
+
+
+class ExchangeRunner:
+    """Runs requests of every tunnel of this worker over the same slots."""
+
+    def __init__(self, backend: Backend, admissions: Admissions, clock: Callable[[], float] = time.monotonic) -> None:
+        self._backend = backend
+        self._admissions = admissions
+        self._clock = clock
+
+    async def run(self, request: WholeRequest) -> Answered | NotAnswered:
+        """Computes the answer. Never raises but CancelledError: every failure has its code."""
+        admission = self._admissions.get(request.head.model)
+        if admission is None:
+            return NotAnswered(ExchangeCode.UNKNOWN_MODEL, f"this worker does not serve {request.head.model!r}")
+        try:
+            async with asyncio.timeout(request.head.deadline_ms / 1000 or None), admission.slot():
+                began = self._clock()
+                answer = await self._compute(request)
+                return self._answered(request, answer, began)
+        except TimeoutError:
+            return NotAnswered(ExchangeCode.DEADLINE, "the deadline passed at the worker")
+        except Overloaded as error:
+            return NotAnswered(ExchangeCode.OVERLOADED, str(error))
+        except BadInput as error:
+            return NotAnswered(_BAD_INPUT_CODES[error.code], str(error))
+        except BackendFailed as error:
+            log.warning("backend failed", extra={"model": request.head.model, "reason": str(error)})
+            return NotAnswered(ExchangeCode.BACKEND_FAILED, str(error))
+        except Exception:  # a backend's bug costs one exchange, not the worker
+            log.exception("backend raised what it must not", extra={"model": request.head.model})
+            return NotAnswered(ExchangeCode.INTERNAL, "the worker failed; its log says why")
+
+    async def _compute(self, request: WholeRequest) -> Answer:
+        head = request.head
+        if head.method == PROBE_METHOD:
+            return await self._backend.probe(head.model)
+        return await self._backend.answer(Call(head.model, head.method, head.path, head.metadata, request.body))
+
+    def _answered(self, request: WholeRequest, answer: Answer, began: float) -> Answered:
+        ended = self._clock()
+        durations = {"worker_queue": began - request.received_at, **answer.durations_s}
+        head = ResponseHead(
+            status=answer.status,
+            metadata=(("content-type", answer.content_type),),
+            body_bytes=len(answer.body),
+            received_us=int(request.received_at * 1e6),
+            sent_us=int(ended * 1e6),
+            durations_us=tuple((name, max(0, int(seconds * 1e6))) for name, seconds in durations.items()),
+        )
+        return Answered(head, answer.body)

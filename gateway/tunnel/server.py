@@ -1,0 +1,297 @@
+"""Who is let in: the tunnel's route, the workers' identities, their tokens, and what their coming and going means.
+
+A worker is its name, held by one tunnel at a time. A newer session of the same name takes over at once; an older one is
+refused. Dispatch hears of workers only from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+from aiohttp import web
+
+from gateway.auth import Principal
+from gateway.dispatch.model import Link, LoadReport, ModelOffer
+from gateway.errors import BadRequest, Draining, Forbidden, GatewayError, NoWorker
+from gateway.tls import PeerCertificate, names_in, require_worker_certificate
+from gateway.tunnel.channel import AcceptedChannel, new_websocket
+from gateway.tunnel.link import WorkerLink, offers_of
+from wire import SUBPROTOCOL
+from wire.errors import CloseCode
+from wire.events import SessionEnded
+from wire.frames import Hello
+from wire.limits import Limits
+
+TUNNEL_PATH = "/v1/tunnel"
+
+FULL_RETRY_S = 10.0
+"""Retry-After for a worker that finds no place."""
+
+MAX_TIMER_S = 86_400.0
+"""A token's end is looked at again at least once a day: event loops do not promise timers further away."""
+
+MAX_LABELS = 32
+"""Labels of a worker that operators are shown."""
+
+
+class Workforce(Protocol):
+    """What dispatch is told about workers."""
+
+    def join(self, link: Link, offers: Sequence[ModelOffer]) -> None:
+        """A worker is here."""
+
+    def leave(self, link: Link, reason: str) -> None:
+        """It is gone."""
+
+    def update(self, link: Link, offers: Sequence[ModelOffer]) -> None:
+        """It offers other models."""
+
+    def load(self, link: Link, report: LoadReport) -> None:
+        """It tells its load."""
+
+    def drain_worker(self, link: Link) -> None:
+        """It takes no more jobs."""
+
+
+class TokenVerifier(Protocol):
+    """What is needed of `gateway.auth.Authenticator`."""
+
+    def authenticate(self, authorization_header: str | None) -> Principal:
+        """Raises Unauthenticated."""
+
+    def verify(self, token: str) -> Principal:
+        """Raises Unauthenticated."""
+
+    def recheck(self, principal: Principal) -> None:
+        """Raises Unauthenticated when it no longer holds."""
+
+    def subscribe(self, on_change: Callable[[], None]) -> Callable[[], None]:
+        """Calls back after keys or revocations changed."""
+
+
+class TunnelObserver(Protocol):
+    """Who counts."""
+
+    def tunnel_opened(self) -> None:
+        """A worker was let in."""
+
+    def tunnel_ended(self, code: CloseCode) -> None:
+        """A tunnel, welcomed or not, is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelSettings:
+    """What the configuration says about tunnels."""
+
+    gateway: str
+    """This gateway's name, as workers log it."""
+    limits: Limits
+    """The wire protocol's bounds."""
+    max_workers: int = 10_000
+    """Tunnels at the same moment."""
+    verifies_workers: bool = False
+    """Whether a worker must also present a client certificate that names it."""
+    token_grace_s: float = 30.0
+    """Seconds that a tunnel lives on after its token expired, for a renewal that is late."""
+
+
+@dataclass(slots=True)
+class _Admission:
+    """Who a link is let in as."""
+
+    principal: Principal
+    certificate: PeerCertificate | None
+    address: str
+    expiry: asyncio.TimerHandle | None = None
+
+
+class TunnelServer:
+    """Accepts workers."""
+
+    def __init__(
+        self, workforce: Workforce, verifier: TokenVerifier, observer: TunnelObserver, settings: TunnelSettings
+    ) -> None:
+        self._workforce = workforce
+        self._verifier = verifier
+        self._observer = observer
+        self._settings = settings
+        self._admissions: dict[WorkerLink, _Admission] = {}
+        self._holders: dict[str, WorkerLink] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_draining = False
+        self._log = structlog.get_logger("gateway.tunnel")
+        verifier.subscribe(self._recheck_all)
+
+    # --- the route ----------------------------------------------------------------------------------------------------
+
+    async def handle(self, request: web.Request, address: str) -> web.StreamResponse:
+        """GET /v1/tunnel: lives as long as the tunnel. Raises GatewayError before the upgrade."""
+        principal = self._verifier.authenticate(request.headers.get("Authorization"))
+        self._require_welcome(principal)
+        websocket = new_websocket(SUBPROTOCOL)
+        if websocket.can_prepare(request).protocol != SUBPROTOCOL:
+            raise BadRequest(f"a worker upgrades to WebSocket here, with the subprotocol {SUBPROTOCOL}")
+        assert request.transport is not None
+        certificate = request.transport.get_extra_info("peercert")
+        await websocket.prepare(request)
+        channel = AcceptedChannel(websocket, request.transport)
+        link = WorkerLink(channel, self._settings.limits, self)
+        self._admissions[link] = _Admission(principal, certificate, address)
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await link.run()
+        finally:
+            self._tasks.discard(task)
+        return websocket
+
+    def _require_welcome(self, principal: Principal) -> None:
+        if not any(scope.startswith("worker:") for scope in principal.scopes):
+            raise Forbidden("this token has no worker scope; issue one with --scope worker:NAME")
+        if self._is_draining:
+            raise Draining("this gateway is leaving", retry_after_s=FULL_RETRY_S)
+        if len(self._admissions) >= self._settings.max_workers:
+            raise NoWorker(
+                f"{self._settings.max_workers} workers are connected already (limits.max_workers)",
+                retry_after_s=FULL_RETRY_S,
+            )
+
+    # --- what links tell ----------------------------------------------------------------------------------------------
+
+    def introduced(self, link: WorkerLink, hello: Hello) -> None:
+        """A HELLO: lets the worker in under its name, or says why not."""
+        admission = self._admissions[link]
+        try:
+            admission.principal.require_worker(hello.worker)
+            if self._settings.verifies_workers:
+                require_worker_certificate(admission.certificate, hello.worker)
+        except GatewayError as error:
+            link.refuse(CloseCode.UNAUTHORIZED, error.detail)
+            return
+        if not self._claim(link, hello):
+            return
+        self._watch_expiry(link, admission)
+        link.welcome(
+            uuid.uuid4().hex, self._settings.gateway, _left_s(admission.principal), self._describe(admission, hello)
+        )
+        self._observer.tunnel_opened()
+        self._log.info(
+            "worker joined",
+            worker=hello.worker,
+            address=admission.address,
+            software=hello.software,
+            models=[model.name for model in hello.models if not model.failure],
+            failed_models={model.name: model.failure for model in hello.models if model.failure},
+        )
+        self._workforce.join(link, offers_of(hello.models))
+
+    def changed(self, link: WorkerLink, offers: Sequence[ModelOffer]) -> None:
+        """The worker's models from now on."""
+        self._workforce.update(link, offers)
+
+    def reported(self, link: WorkerLink, report: LoadReport) -> None:
+        """The worker's own view of its load."""
+        self._workforce.load(link, report)
+
+    def draining(self, link: WorkerLink, text: str) -> None:
+        """The worker finishes what it has and wants no more."""
+        self._log.info("worker draining", worker=link.worker, reason=text)
+        self._workforce.drain_worker(link)
+
+    def offered_token(self, link: WorkerLink, token: str) -> None:
+        """Takes the newer token; one that is refused changes nothing, and the one in force goes on to its end."""
+        admission = self._admissions[link]
+        try:
+            principal = self._verifier.verify(token)
+            principal.require_worker(link.worker)
+        except GatewayError as error:
+            self._log.warning("worker token refused", worker=link.worker, reason=error.detail)
+            return
+        admission.principal = principal
+        self._watch_expiry(link, admission)
+        link.accept_token(_left_s(principal))
+
+    def ended(self, link: WorkerLink, event: SessionEnded) -> None:
+        """The tunnel is over, however."""
+        admission = self._admissions.pop(link)
+        if admission.expiry is not None:
+            admission.expiry.cancel()
+        self._observer.tunnel_ended(event.code)
+        log = self._log.bind(address=admission.address, code=event.code.name.lower(), reason=event.text)
+        if not link.worker:
+            log.warning("worker refused", name=link.hello.worker if link.hello else "")
+            return
+        if self._holders.get(link.worker) is link:
+            del self._holders[link.worker]
+        log.info("worker left", worker=link.worker, by_peer=event.by_peer)
+        self._workforce.leave(link, event.text)
+
+    # --- identity and tokens ------------------------------------------------------------------------------------------
+
+    def _claim(self, link: WorkerLink, hello: Hello) -> bool:
+        """Gives the name to the newest session of it (docs/reference/wire.md, Identity)."""
+        holder = self._holders.get(hello.worker)
+        if holder is not None:
+            assert holder.hello is not None
+            if (hello.generation, hello.dial) <= (holder.hello.generation, holder.hello.dial):
+                text = f"the name {hello.worker} is held by a worker that was started later; give each worker its own"
+                link.refuse(CloseCode.IDENTITY_IN_USE, text)
+                return False
+            holder.close(f"a newer session of {hello.worker} took over from {self._admissions[link].address}")
+        self._holders[hello.worker] = link
+        return True
+
+    def _watch_expiry(self, link: WorkerLink, admission: _Admission) -> None:
+        if admission.expiry is not None:
+            admission.expiry.cancel()
+        left_s = admission.principal.expires_at - time.time() + self._settings.token_grace_s
+        if left_s <= 0:
+            link.refuse(CloseCode.UNAUTHORIZED, "the token expired and was not renewed")
+            return
+        admission.expiry = asyncio.get_running_loop().call_later(
+            min(left_s, MAX_TIMER_S), self._watch_expiry, link, admission
+        )
+
+    def _recheck_all(self) -> None:
+        """After keys or revocations changed: whoever no longer holds is out."""
+        for link, admission in list(self._admissions.items()):
+            try:
+                self._verifier.recheck(admission.principal)
+            except GatewayError as error:
+                link.refuse(CloseCode.UNAUTHORIZED, error.detail)
+
+    def _describe(self, admission: _Admission, hello: Hello) -> dict[str, object]:
+        return {
+            "address": admission.address,
+            "software": hello.software,
+            "labels": dict(list(hello.labels.items())[:MAX_LABELS]),
+            "subject": admission.principal.subject,
+            "certificate_names": sorted(names_in(admission.certificate)),
+            "connected_at": int(time.time()),
+        }
+
+    # --- leaving ------------------------------------------------------------------------------------------------------
+
+    def drain(self, grace_s: float) -> None:
+        """Lets nobody in any more and tells every worker that this gateway is leaving."""
+        self._is_draining = True
+        for link in list(self._admissions):
+            link.drain(grace_s, "the gateway is shutting down")
+
+    async def close(self, timeout_s: float) -> None:
+        """Says goodbye to every worker and waits until they are gone, `timeout_s` at most."""
+        for link in list(self._admissions):
+            link.refuse(CloseCode.SHUTTING_DOWN, "the gateway shut down")
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_s)
+
+
+def _left_s(principal: Principal) -> float:
+    return max(0.001, principal.expires_at - time.time())
