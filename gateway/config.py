@@ -1,0 +1,375 @@
+"""Everything that can be set, read once at the start from a TOML file, the environment and flags, each over the last.
+
+Each section is frozen and handed down to the part that it is for. A mistake is reported with the field, the value,
+where it came from and what is allowed, all mistakes at once, and nothing is opened before. Unknown names are mistakes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+
+from gateway.dispatch.policies import POLICIES
+from gateway.dispatch.settings import DispatchSettings
+
+ENV_PREFIX = "GATEWAY_"
+ENV_SEPARATOR = "__"
+"""GATEWAY_LIMITS__MAX_BODY_BYTES is limits.max_body_bytes. Two underscores, since Kubernetes gives every pod variables
+like GATEWAY_SERVICE_HOST when a service is called gateway: names without them are not ours to judge."""
+MAX_FILE_BYTES = 1 << 20
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Bytes = Annotated[int, Field(ge=1024, le=1 << 40)]
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. `problems` has one line for each mistake."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+def _split(value: object) -> object:
+    """A list may be written as one string with commas, which is all that the environment has."""
+    return [word for word in (part.strip() for part in value.split(",")) if word] if isinstance(value, str) else value
+
+
+def _network(value: object) -> IPv4Network | IPv6Network:
+    """An address or a network; pydantic's own union would report each mistake twice."""
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    try:
+        return ip_network(str(value))
+    except ValueError as error:
+        raise ValueError(f"must be an IP address or a network like 10.0.0.0/8 ({error})") from error
+
+
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
+
+
+class Section(BaseModel):
+    """One table of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+class Listen(Section):
+    """Where clients and workers connect."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - a gateway is there to be reached; the admin listener is not
+    """Address to listen on; `0.0.0.0` is every IPv4 address, `::` every address of both kinds."""
+    port: Port = 8443
+    """TCP port; 0 lets the system choose one."""
+
+
+class Admin(Section):
+    """The operator's listener: metrics and the full view of workers. It asks for no token, so keep it private."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; loopback by default."""
+    port: Port = 9443
+    """TCP port; 0 lets the system choose one."""
+    enabled: bool = True
+    """Whether this listener exists."""
+
+
+class Tls(Section):
+    """The gateway's certificate and whether workers must show one. The files are re-read when they change."""
+
+    certificate: Path | None = None
+    """PEM file with the certificate and its chain; none serves plain HTTP, for use behind a proxy that has one."""
+    private_key: Path | None = None
+    """PEM file with the certificate's private key, without a passphrase."""
+    worker_ca: Path | None = None
+    """PEM file with the authorities whose certificates workers must show on the tunnel; none asks for none."""
+
+    @model_validator(mode="after")
+    def _pair(self) -> Tls:
+        if (self.certificate is None) != (self.private_key is None):
+            raise ValueError("certificate and private_key must be set together")
+        if self.worker_ca is not None and self.certificate is None:
+            raise ValueError("worker_ca needs certificate and private_key")
+        return self
+
+
+class Auth(Section):
+    """Whose tokens are taken."""
+
+    jwks: Path = Path("jwks.json")
+    """File with the public keys (JWKS, RFC 7517); re-read when it changes."""
+    revocations: Path | None = None
+    """File with the ids of revoked tokens; re-read when it changes; none revokes nothing."""
+    issuer: Annotated[str, Field(min_length=1)] = "edge-gateway"
+    """The `iss` that a token must carry."""
+    audience: Annotated[str, Field(min_length=1)] = "edge-gateway"
+    """The `aud` that a token must carry."""
+    leeway_s: Annotated[float, Field(ge=0, le=300)] = 10.0
+    """Seconds by which the clocks of issuer and gateway may differ; 0 allows none."""
+
+
+class Limits(Section):
+    """What one client, and all together, may ask for."""
+
+    max_body_bytes: Bytes = 32 << 20
+    """Longest single image, in bytes."""
+    max_multipart_bytes: Bytes = 512 << 20
+    """Longest multipart request, in bytes: all its files together."""
+    max_parts: Count = 256
+    """Most files in a multipart request."""
+    max_parallel_parts: Count = 16
+    """Files of one multipart request that are held and worked on at the same time."""
+    max_held_bytes: Bytes = 1 << 30
+    """Bytes of bodies that all requests together may hold; the next piece of a body is answered 429."""
+    max_requests: Count = 4096
+    """Inference requests at the same time; the next one is answered 429."""
+    max_header_bytes: Annotated[int, Field(ge=1024, le=65536)] = 8190
+    """Longest request line and longest header, in bytes."""
+    max_headers: Annotated[int, Field(ge=16, le=1000)] = 64
+    """Most headers of a request."""
+    header_timeout_s: Seconds = 10.0
+    """Time for a new connection to finish its TLS handshake, and again to send the head of its first request."""
+    keepalive_timeout_s: Seconds = 75.0
+    """How long a connection may idle between requests, the next request's head included."""
+    body_stall_s: Seconds = 10.0
+    """A body that brings no byte for this long is answered 408."""
+    body_min_rate_bytes_s: Annotated[float, Field(gt=0, le=1e12)] = 4096.0
+    """Least average rate of a body after the first `body_stall_s`, in bytes per second; below it the answer is 408."""
+    body_total_s: Seconds = 300.0
+    """Most time that is spent waiting for one body."""
+    default_timeout_s: Seconds = 30.0
+    """Deadline of a request that brings no X-Request-Timeout."""
+    max_timeout_s: Seconds = 300.0
+    """Longest X-Request-Timeout that is taken."""
+
+    @model_validator(mode="after")
+    def _order(self) -> Limits:
+        if self.default_timeout_s > self.max_timeout_s:
+            raise ValueError("default_timeout_s must not be more than max_timeout_s")
+        return self
+
+
+class Health(Section):
+    """When a worker's tunnel counts as lost."""
+
+    heartbeat_interval_s: Annotated[float, Field(ge=0.05, le=3600)] = 2.0
+    """Time between two heartbeats."""
+    heartbeat_misses: Annotated[int, Field(ge=1, le=100)] = 3
+    """Heartbeats without any sign of the peer after which it is lost."""
+
+
+class Proxy(Section):
+    """Proxies in front of the gateway."""
+
+    trusted: Annotated[tuple[Network, ...], BeforeValidator(_split)] = ()
+    """Addresses and networks of proxies whose X-Forwarded-For is believed; empty believes nobody's."""
+
+
+class Drain(Section):
+    """Leaving without losing anything."""
+
+    grace_s: Annotated[float, Field(ge=0, le=86400)] = 30.0
+    """After SIGTERM, how long what is in flight may take; 0 cuts it off at once."""
+
+
+class Log(Section):
+    """What is written to standard error."""
+
+    format: Literal["auto", "json", "console"] = "auto"
+    """`json` lines, `console` for people, `auto` for console on a terminal and json elsewhere."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level that is written."""
+    requests: bool = True
+    """Whether each request is a line."""
+
+
+def _known_policy(name: str) -> str:
+    if name not in POLICIES:
+        raise ValueError(f"must be one of {', '.join(sorted(POLICIES))}")
+    return name
+
+
+DISPATCH_BOUNDS: Mapping[str, Any] = {  # Any: pydantic takes several kinds of annotation
+    "policy": AfterValidator(_known_policy),
+    "max_queue_jobs": Field(ge=1),
+    "max_queue_bytes": Field(ge=0),
+    "retry_after_min_s": Field(ge=0, allow_inf_nan=False),
+    "retry_after_max_s": Field(ge=0, allow_inf_nan=False),
+    "no_worker_retry_s": Field(ge=0, allow_inf_nan=False),
+    "absence_s": Field(ge=0, allow_inf_nan=False),
+    "smoothing": Field(gt=0, le=1),
+    "decay_s": Field(gt=0, allow_inf_nan=False),
+    "max_credits_ahead": Field(ge=0),
+    "eject_after": Field(ge=0),
+    "eject_base_s": Field(gt=0, allow_inf_nan=False),
+    "eject_max_s": Field(gt=0, allow_inf_nan=False),
+    "probe_timeout_s": Field(gt=0, allow_inf_nan=False),
+    "probe_retry_s": Field(gt=0, allow_inf_nan=False),
+    "probe_idle_s": Field(ge=0, allow_inf_nan=False),
+    "tick_s": Field(gt=0, le=10),
+    "reply_hold_bytes": Field(ge=0),
+    "max_models": Field(ge=1),
+}
+"""What each setting of dispatch may be. The settings, their defaults and their meaning are DispatchSettings' own."""
+
+
+def _dispatch_section() -> type[Section]:
+    """A section with the fields of DispatchSettings, within DISPATCH_BOUNDS."""
+    hints = get_type_hints(DispatchSettings)
+    fields: dict[str, Any] = {}  # Any: what create_model takes
+    for setting in dataclasses.fields(DispatchSettings):
+        bound = DISPATCH_BOUNDS.get(setting.name)
+        hint = hints[setting.name] if bound is None else Annotated[hints[setting.name], bound]
+        fields[setting.name] = (hint, setting.default)
+    return create_model("Dispatch", __base__=Section, **fields)
+
+
+DISPATCH_SECTION = _dispatch_section()
+
+
+def _as_settings(value: object) -> DispatchSettings:
+    if isinstance(value, DispatchSettings):
+        return value
+    return DispatchSettings(**DISPATCH_SECTION.model_validate(value).model_dump())
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    listen: Listen = Listen()
+    admin: Admin = Admin()
+    tls: Tls = Tls()
+    auth: Auth = Auth()
+    limits: Limits = Limits()
+    dispatch: Annotated[DispatchSettings, PlainValidator(_as_settings)] = Field(default_factory=DispatchSettings)
+    health: Health = Health()
+    proxy: Proxy = Proxy()
+    drain: Drain = Drain()
+    log: Log = Log()
+
+
+Settings = Mapping[str, object]
+"""Values by full name, such as `limits.max_parts`."""
+
+
+def load(file: Path | None, environment: Mapping[str, str], flags: Settings) -> Config:
+    """Reads everything once. A flag beats the environment, which beats the file, which beats the defaults.
+
+    `flags` holds full names and the values given on the command line; a flag that was not given is not in it.
+    Raises ConfigError with every mistake found.
+    """
+    values: dict[str, object] = {}
+    sources: dict[str, str] = {}
+    for source, settings in (
+        *((f"{file}", settings) for settings in ([] if file is None else [_read_file(file)])),
+        *((f"{_env_name(name)}", {name: value}) for name, value in _from_environment(environment)),
+        ("command line", flags),
+    ):
+        values.update(settings)
+        sources.update(dict.fromkeys(settings, source))
+    try:
+        return Config.model_validate(_nested(values))
+    except ValidationError as error:
+        raise ConfigError([_problem(dict(item), sources) for item in error.errors()]) from error
+
+
+def _read_file(path: Path) -> Settings:
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE_BYTES + 1)
+        if len(text) > MAX_FILE_BYTES:
+            raise ConfigError([f"{path}: longer than {MAX_FILE_BYTES} bytes; this is not a configuration"])
+        tables = tomllib.loads(text.decode())
+    except OSError as error:
+        raise ConfigError([f"{path}: {(error.strerror or str(error)).lower()}"]) from error
+    except ValueError as error:
+        raise ConfigError([f"{path}: not TOML in UTF-8: {error}"]) from error
+    return dict(_flat(tables))
+
+
+def _flat(tables: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for section, table in tables.items():
+        if not isinstance(table, dict):
+            yield section, table
+            continue
+        for name, value in table.items():
+            yield f"{section}.{name}", value
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for name, value in environment.items():
+        if name.startswith(ENV_PREFIX) and ENV_SEPARATOR in name:
+            section, _, field = name.removeprefix(ENV_PREFIX).lower().partition(ENV_SEPARATOR)
+            yield f"{section}.{field}", value
+
+
+def _env_name(name: str) -> str:
+    return ENV_PREFIX + name.upper().replace(".", ENV_SEPARATOR)
+
+
+def _nested(values: Settings) -> dict[str, object]:
+    nested: dict[str, object] = {}
+    for name, value in values.items():
+        section, dot, field = name.partition(".")
+        if not dot:
+            nested[section] = value
+            continue
+        table = nested.setdefault(section, {})
+        if isinstance(table, dict):
+            table[field] = value
+    return nested
+
+
+def _problem(item: Mapping[str, Any], sources: Mapping[str, str]) -> str:  # Any: pydantic's error details
+    """One mistake as `field = value: what is allowed (where it came from)`."""
+    path = [str(part) for part in item["loc"]]
+    name = ".".join(path[:2])
+    source = sources.get(name)
+    if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        text = f"{name}: there is no such setting; {_alternatives(path)}"
+    elif item["type"] == "value_error" and isinstance(item["input"], dict):
+        text = f"{name}: {item['ctx']['error']}"
+    else:
+        reason = item["ctx"]["error"] if item["type"] == "value_error" else item["msg"]
+        text = f"{name} = {_shown(item['input'])}: {reason}"
+    return text if source is None else f"{text} ({source})"
+
+
+def _alternatives(path: Sequence[str]) -> str:
+    """What there is instead of a name that there is not."""
+    sections = sections_of()
+    if path[0] not in sections:
+        return f"the sections are {', '.join(sections)}"
+    return f"[{path[0]}] has {', '.join(sections[path[0]].model_fields)}"
+
+
+def sections_of() -> dict[str, type[Section]]:
+    """Every section by name, for messages and for the reference page."""
+    annotations = {name: field.annotation for name, field in Config.model_fields.items()}
+    return {
+        name: annotation if isinstance(annotation, type) and issubclass(annotation, Section) else DISPATCH_SECTION
+        for name, annotation in annotations.items()
+    }
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else text[:97] + "..."

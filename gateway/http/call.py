@@ -1,0 +1,33 @@
+"""One request's own facts, from its head to its log line: shared by the envelope around it and the handler within."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from gateway.http.timing import Stopwatch
+
+
+@dataclass(slots=True)
+class HttpCall:
+    """Made by the envelope when the head has arrived; handlers add what they learn."""
+
+    request_id: str
+    traceparent: str
+    client: str
+    """The client's address, as far as proxies can be believed."""
+    stopwatch: Stopwatch
+    subject: str = ""
+    """Who the token says it is; empty before that is known."""
+    model: str = ""
+    worker: str = ""
+    """The worker that answered; several are joined by commas."""
+    received_bytes: int = 0
+    failure: str = ""
+    """The code of the error that was the answer; empty when there was none."""
+    part_errors: list[str] = field(default_factory=list)
+    """Codes of the files that failed in a request that itself succeeded."""
+
+
+CALL: web.RequestKey[HttpCall] = web.RequestKey("call", HttpCall)

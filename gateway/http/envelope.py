@@ -1,0 +1,119 @@
+"""What is around every request, whatever it asks for: identity, errors as problems, timing, one log line, counters.
+
+The one place where an exception becomes an answer. A traceback is logged here, once, and only for what nobody foresaw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import web
+
+from gateway.errors import ClientGone, GatewayError
+from gateway.http import head
+from gateway.http.call import CALL, HttpCall
+from gateway.http.client_address import Networks, client_address
+from gateway.http.errors import Problem, internal_problem, problem_of, problem_of_http_exception
+from gateway.http.timing import Stopwatch, server_timing
+from gateway.metrics import Metrics
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+NO_ROUTE = "none"
+"""The route label of requests to paths that there are not: the paths themselves would be an unbounded label."""
+
+
+class Envelope:
+    """A middleware of aiohttp; make it with `envelope`."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        trusted_proxies: Networks,
+        *,
+        logs_requests: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._metrics = metrics
+        self._trusted = trusted_proxies
+        self._logs_requests = logs_requests
+        self._clock = clock
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+    async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        call = request[CALL] = HttpCall(
+            request_id=head.request_id_of(request.headers),
+            traceparent=head.traceparent_of(request.headers),
+            client=client_address(request, self._trusted),
+            stopwatch=Stopwatch(self._clock()),
+        )
+        try:
+            response = await self._answer(request, call, handler)
+        except asyncio.CancelledError:
+            # The connection is gone, or the server is closing it at the end of its grace time.
+            self._metrics.failures.add(ClientGone.code)
+            self._ended(request, call, 499)
+            raise
+        if not response.prepared:
+            self._mark(response, call)
+        self._ended(request, call, response.status)
+        return response
+
+    async def _answer(self, request: web.Request, call: HttpCall, handler: Handler) -> web.StreamResponse:
+        try:
+            response = await handler(request)
+        except GatewayError as error:
+            problem = problem_of(error)
+        except web.HTTPException as error:
+            problem = problem_of_http_exception(error, head.shown(request.path))
+        except Exception:
+            self._log.exception("request_failed", request_id=call.request_id, path=head.shown(request.path))
+            problem = internal_problem()
+        else:
+            for code in call.part_errors:
+                self._metrics.failures.add(code)
+            return response
+        return self._refused(problem, call)
+
+    def _refused(self, problem: Problem, call: HttpCall) -> web.Response:
+        self._metrics.failures.add(problem.code)
+        call.failure = problem.code
+        return problem.response(call.request_id)
+
+    def _mark(self, response: web.StreamResponse, call: HttpCall) -> None:
+        headers = response.headers
+        headers[head.REQUEST_ID] = call.request_id
+        headers[head.TRACEPARENT] = call.traceparent
+        headers["Server-Timing"] = server_timing(call.stopwatch.stages(self._clock()))
+
+    def _ended(self, request: web.Request, call: HttpCall, status: int) -> None:
+        resource = request.match_info.route.resource
+        route = NO_ROUTE if resource is None else resource.canonical
+        duration_s = self._clock() - call.stopwatch.started
+        self._metrics.request_ended(route, request.method, status, duration_s, call.received_bytes)
+        if not self._logs_requests:
+            return
+        self._log.info(
+            "request",
+            method=request.method,
+            route=route,
+            status=status,
+            failure=call.failure,
+            model=call.model,
+            worker=call.worker,
+            received_bytes=call.received_bytes,
+            duration_ms=round(duration_s * 1000, 3),
+            request_id=call.request_id,
+            subject=call.subject,
+            client=call.client,
+        )
+
+
+def envelope(metrics: Metrics, trusted_proxies: Networks, *, logs_requests: bool) -> Envelope:
+    """The middleware, marked as aiohttp wants it."""
+    made = Envelope(metrics, trusted_proxies, logs_requests=logs_requests)
+    web.middleware(made)
+    return made

@@ -1,0 +1,52 @@
+"""What the HTTP side needs from the rest of the gateway. Nothing else of it is known here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from gateway.dispatch.model import Job, Reply
+
+
+class Dispatcher(Protocol):
+    """Gives jobs to workers, and knows them."""
+
+    def exchange(self, job: Job) -> AbstractAsyncContextManager[Reply]:
+        """Entering waits for the reply's head and raises GatewayError; leaving early cancels the work."""
+
+    @property
+    def models(self) -> Mapping[str, int]:
+        """Every model ever announced, and how many workers are ready for it now."""
+
+    @property
+    def is_draining(self) -> bool:
+        """No new job is taken any more."""
+
+    def queued(self, model: str) -> int:
+        """Jobs of this model that wait for a worker."""
+
+    @property
+    def in_flight(self) -> int:
+        """Jobs waiting or running."""
+
+    def workers_view(self) -> Sequence[Mapping[str, object]]:
+        """Every worker as JSON values, for operators."""
+
+
+class Principal(Protocol):
+    """A verified token's bearer."""
+
+    @property
+    def subject(self) -> str:
+        """Who it is."""
+
+    def require_infer(self, model: str) -> None:
+        """Raises Forbidden unless this model may be used."""
+
+
+class Authenticator(Protocol):
+    """Verifies tokens."""
+
+    def authenticate(self, authorization_header: str | None) -> Principal:
+        """Raises Unauthenticated."""

@@ -1,0 +1,60 @@
+"""The two applications: what is served to everyone, and what is served to the operator."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from aiohttp import web
+
+from gateway.config import Config
+from gateway.http.envelope import Envelope, Handler, envelope
+from gateway.http.gate import Gate
+from gateway.http.gauges import fleet_gauges
+from gateway.http.inference import Inference, leave_expectation
+from gateway.http.openapi import TUNNEL_PATH, openapi_document
+from gateway.http.ports import Authenticator, Dispatcher
+from gateway.http.views import AdminViews, Views, healthz
+from gateway.metrics import Metrics
+
+
+def build_app(
+    dispatcher: Dispatcher,
+    authenticator: Authenticator,
+    metrics: Metrics,
+    config: Config,
+    *,
+    tunnel: Handler | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> web.Application:
+    """The public application. `tunnel` serves the workers' WebSocket; `clock` is the one of job deadlines."""
+    gate = Gate(authenticator, metrics, clock)
+    inference = Inference(
+        dispatcher, gate, metrics, config.limits, may_pin=config.dispatch.policy == "pin", clock=clock
+    )
+    views = Views(dispatcher, gate, openapi_document(has_tunnel=tunnel is not None))
+    app = web.Application(middlewares=[_envelope(metrics, config, logs_requests=config.log.requests)])
+    app.router.add_post("/inference/{model}", inference.handle, expect_handler=leave_expectation)
+    app.router.add_get("/v1/workers", views.workers)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", views.readyz)
+    app.router.add_get("/openapi.json", views.openapi)
+    if tunnel is not None:
+        app.router.add_get(TUNNEL_PATH, tunnel, allow_head=False)
+    return app
+
+
+def build_admin_app(dispatcher: Dispatcher, metrics: Metrics, config: Config) -> web.Application:
+    """The operator's application. Also registers the fleet's gauges, which are read at each scrape."""
+    metrics.watch(partial(fleet_gauges, dispatcher))
+    views = AdminViews(dispatcher, metrics)
+    app = web.Application(middlewares=[_envelope(metrics, config, logs_requests=False)])
+    app.router.add_get("/metrics", views.metrics)
+    app.router.add_get("/workers", views.workers)
+    app.router.add_get("/healthz", healthz)
+    return app
+
+
+def _envelope(metrics: Metrics, config: Config, *, logs_requests: bool) -> Envelope:
+    return envelope(metrics, config.proxy.trusted, logs_requests=logs_requests)

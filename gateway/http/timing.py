@@ -1,0 +1,67 @@
+"""Where a request's time went, as the Server-Timing header and as a member of the answer.
+
+One list of names serves the header, the answer's body and the histograms, so the three cannot disagree. Durations are
+shown in milliseconds with three decimals (W3C Server Timing 3). What a worker calls its steps is checked first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from gateway.dispatch.model import Timing
+
+GATEWAY_STAGES = ("auth", "queue", "upload", "tunnel_out")
+WORKER_STAGES = ("worker_queue", "decode", "preprocess", "inference", "postprocess")
+STAGES = (*GATEWAY_STAGES, *WORKER_STAGES, "tunnel_back", "total")
+"""In the order in which they happen. `total` is the gateway's own: from the request's head to the answer's."""
+
+MAX_WORKER_STAGES = 16
+_STAGE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+class Stopwatch:
+    """Collects one request's durations, in seconds, as they become known."""
+
+    __slots__ = ("auth_s", "exchange", "started")
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        """Monotonic seconds when the request's head had arrived."""
+        self.auth_s: float | None = None
+        self.exchange: Timing | None = None
+        """The answering exchange's times; None where there was none, or more than one."""
+
+    def stages(self, now: float) -> Iterator[tuple[str, float]]:
+        """(name, seconds) of everything known so far, `total` last."""
+        if self.auth_s is not None:
+            yield "auth", self.auth_s
+        if self.exchange is not None:
+            yield from exchange_stages(self.exchange)
+        yield "total", now - self.started
+
+
+def exchange_stages(timing: Timing) -> Iterator[tuple[str, float]]:
+    """(name, seconds) of one exchange. A worker's steps are an untrusted mapping: names checked, number bounded."""
+    yield "queue", timing.queue_s
+    yield "upload", timing.upload_s
+    yield "tunnel_out", timing.tunnel_out_s
+    for index, (name, seconds) in enumerate(timing.worker_s.items()):
+        if index == MAX_WORKER_STAGES:
+            break
+        if _STAGE_NAME.fullmatch(name) and name not in _OURS:
+            yield name, seconds
+    yield "tunnel_back", timing.tunnel_back_s
+
+
+def server_timing(stages: Iterable[tuple[str, float]]) -> str:
+    """The value of a Server-Timing header, such as `auth;dur=0.021, total;dur=8.250`."""
+    return ", ".join([f"{name};dur={max(0.0, seconds) * 1000:.3f}" for name, seconds in stages])
+
+
+def timing_ms(stages: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """The same as a JSON object of milliseconds."""
+    return {name: round(max(0.0, seconds) * 1000, 3) for name, seconds in stages}
+
+
+_OURS = frozenset(STAGES) - frozenset(WORKER_STAGES)
