@@ -10,10 +10,9 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
-from enum import Enum
 from random import Random
-from typing import NamedTuple
 
+from gateway.dispatch.effects import Assigned, CloseLink, Effect, Expired, Failure, ProbeDue, Rejected
 from gateway.dispatch.fleet import Fleet, Verdict, Worker
 from gateway.dispatch.model import Job, Link, LoadReport, ModelOffer
 from gateway.dispatch.observer import Observer
@@ -41,51 +40,7 @@ MAX_REFUSALS = 4
 """Refusals cost nothing at the worker, so a rolling restart may give several; still bounded, or two would spin."""
 
 
-class Failure(Enum):
-    """How an exchange ended without an answer."""
-
-    LOST = "lost"
-    REFUSED = "refused"
-    FAILED = "failed"
-
-
 _VERDICTS = {Failure.LOST: Verdict.NONE, Failure.REFUSED: Verdict.REFUSED, Failure.FAILED: Verdict.FAILED}
-
-
-class Assigned(NamedTuple):
-    """Send the job over `ticket.replica.link`; end with answered, failed or cancel."""
-
-    ticket: Ticket
-    reason: str
-
-
-class Rejected(NamedTuple):
-    """The waiting job is answered with this error. The ticket has ended."""
-
-    ticket: Ticket
-    error: GatewayError
-
-
-class Expired(NamedTuple):
-    """The job's deadline passed. A queued ticket has ended; a running one ends by `cancel`, once the link is told."""
-
-    ticket: Ticket
-
-
-class ProbeDue(NamedTuple):
-    """Run an inference of the worker's own sample, and report it with `probed`."""
-
-    replica: Replica
-
-
-class CloseLink(NamedTuple):
-    """This link was superseded; its jobs are lost with it."""
-
-    link: Link
-    reason: str
-
-
-Effect = Assigned | Rejected | Expired | ProbeDue | CloseLink
 
 
 class Core:
@@ -118,6 +73,7 @@ class Core:
         self._live[ticket.number] = ticket
         heapq.heappush(self._deadlines, (job.deadline, ticket.number))
         queue.push(ticket)
+        self.fleet.pools[job.model].arrivals += 1
         self._changed[job.model] = None
         return ticket
 

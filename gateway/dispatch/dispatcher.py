@@ -24,7 +24,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from gateway.dispatch.clock import Clock, LoopClock, Timer
-from gateway.dispatch.core import Assigned, CloseLink, Core, Effect, Expired, Failure, ProbeDue, Rejected
+from gateway.dispatch.core import Core
+from gateway.dispatch.effects import Assigned, CloseLink, Effect, Expired, Failure, ProbeDue, Rejected
 from gateway.dispatch.estimator import measured_service_s
 from gateway.dispatch.model import (
     ExchangeError,
@@ -41,6 +42,7 @@ from gateway.dispatch.observer import NullObserver, Observer
 from gateway.dispatch.queue import Stage, Ticket
 from gateway.dispatch.replica import Replica
 from gateway.dispatch.settings import DispatchSettings
+from gateway.dispatch.view import workers_view
 from gateway.errors import DeadlineExceeded, GatewayError
 
 log = logging.getLogger(__name__)
@@ -155,7 +157,8 @@ class Dispatcher:
         self._advance()
 
     def workers_view(self) -> list[dict[str, object]]:
-        return self._core.fleet.view(self._clock.now())
+        """Every worker as JSON values, by name; the fields are those of `view.py`."""
+        return workers_view(self._core.fleet, self._clock.now())
 
     @property
     def models(self) -> dict[str, int]:

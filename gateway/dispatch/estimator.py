@@ -34,9 +34,15 @@ class Estimator:
         """The estimate after the first good probe."""
         return max(sample_s, MIN_SERVICE_S)
 
-    def renewed(self, service_s: float, sample_s: float) -> float:
-        """The estimate after one more measurement."""
-        return max(service_s + self.smoothing * (sample_s - service_s), MIN_SERVICE_S)
+    def renewed(self, service_s: float, spread_s: float, sample_s: float, age_s: float) -> tuple[float, float]:
+        """The estimate and its spread (mean deviation, as RFC 6298 keeps for round trips) after one more measurement.
+
+        The old estimate counts for less by as much as it had decayed.
+        """
+        weight = 1 - (1 - self.smoothing) * math.exp(-age_s / self.decay_s)
+        error_s = sample_s - service_s
+        spread_s += self.smoothing * (abs(error_s) - spread_s)
+        return max(service_s + weight * error_s, MIN_SERVICE_S), spread_s
 
     def decayed(self, service_s: float, best_s: float, elapsed_s: float) -> float:
         """The estimate after `elapsed_s` without a measurement: exponentially closer to the pool's best."""

@@ -164,7 +164,7 @@ class Fleet:
         if service_s is None:
             self._probe_failed(replica, f"probe failed: {reason}", now)
         elif replica.state in (State.PROBING, State.EJECTED):
-            replica.service_s = self._estimator.first(service_s)
+            replica.service_s, replica.spread_s = self._estimator.first(service_s), 0.0
             replica.heard_at = replica.ready_at = replica.moved_at = now
             replica.failures = 0
             replica.allowance = 1
@@ -183,7 +183,7 @@ class Fleet:
                 if replica.heard_at <= since and replica.service_s != best_s:
                     replica.service_s = self._estimator.decayed(replica.service_s, best_s, now - since)
                     self._place(replica, now)
-            pool.refresh(now)
+            pool.refresh(now, now - since)
 
     # ---- inside
 
@@ -254,15 +254,21 @@ class Fleet:
             replica.width = min(replica.offer.slots, replica.credits)
 
     def _most_credits(self, replica: Replica) -> int:
-        """Its slots, and one more for each job it could finish while an answer and the next job are on their way."""
-        return replica.offer.slots + min(math.ceil(replica.rtt_s / replica.service_s), self._settings.max_credits_ahead)
+        """Its slots, and one more for each job it could finish while an answer and the next job are on their way.
+
+        The spread counts as way: where jobs vary, the ones sent ahead run out sooner than the average says.
+        """
+        ahead = math.ceil((replica.rtt_s + replica.spread_s) / replica.service_s) if replica.rtt_s else 0
+        return replica.offer.slots + min(ahead, self._settings.max_credits_ahead)
 
     def _heard(self, replica: Replica, service_s: float | None, now: float) -> None:
         if replica.failures:
             replica.failures, replica.reason = 0, "an inference succeeded"
-        replica.heard_at = now
         if service_s is not None:
-            replica.service_s = self._estimator.renewed(replica.service_s, service_s)
+            replica.service_s, replica.spread_s = self._estimator.renewed(
+                replica.service_s, replica.spread_s, service_s, now - replica.heard_at
+            )
+        replica.heard_at = now
 
     def _is_probe_due(self, replica: Replica, now: float) -> bool:
         if replica.state is State.PROBING:
@@ -302,41 +308,3 @@ class Fleet:
         replica.ejections += out_s < settings.eject_max_s
         replica.ejected_until = now + out_s
         self._move(replica, State.EJECTED, f"{reason}; out for {out_s:g} s")
-
-    # ---- views
-
-    def view(self, now: float) -> list[dict[str, object]]:
-        """Every worker as JSON values for operators, by name."""
-        return [self._worker_view(worker, now) for _, worker in sorted(self.workers.items())]
-
-    def _worker_view(self, worker: Worker, now: float) -> dict[str, object]:
-        load = worker.load
-        return {
-            "worker": worker.name,
-            "connected_s": round(now - worker.joined_at, 3),
-            "rtt_ms": round(1e3 * worker.link.rtt_s, 3),
-            "draining": worker.draining,
-            "about": dict(worker.link.about),
-            "load": None if load is None else {"running": load.running, "waiting": load.waiting, **load.details},
-            "models": [_replica_view(replica, now) for _, replica in sorted(worker.replicas.items())],
-        }
-
-
-def _replica_view(replica: Replica, now: float) -> dict[str, object]:
-    is_proven = replica.state is State.READY
-    return {
-        "model": replica.offer.name,
-        "version": replica.offer.version,
-        "state": replica.state.value,
-        "reason": replica.reason,
-        "slots": replica.offer.slots,
-        "credits": replica.credits if is_proven else 0,
-        "running": replica.outstanding,
-        "service_ms": round(1e3 * replica.service_s, 3) if is_proven else None,
-        "expected_ms": round(1e3 * replica.cost_s(now), 3) if is_proven else None,
-        "answered": replica.answered,
-        "failed": replica.failed,
-        "failures_in_a_row": replica.failures,
-        "ejected_for_s": round(replica.ejected_until - now, 3) if replica.state is State.EJECTED else None,
-        "metadata": dict(replica.offer.metadata),
-    }

@@ -16,6 +16,9 @@ Rank = Callable[[Replica, float], float]
 """(replica, now) -> its place, lower first. While nothing changes at the replica, later calls never give less: a
 stored place is a lower bound, which is what makes the head of a ranking exact (see `Ranking.first`)."""
 
+DEMAND_S = 1.0
+"""Time constant of the demand's moving average, seconds: a burst counts within a second, a single job hardly."""
+
 _Entry = tuple[float, int, Replica]
 
 
@@ -84,6 +87,10 @@ class Pool:
         self.full = Ranking(rank)
         self.turns = 0
         """Assignments so far."""
+        self.arrivals = 0
+        """Jobs submitted since the last `refresh`."""
+        self.demand_per_s = 0.0
+        """Moving average of the jobs submitted per second."""
         self.rate_per_s = 0.0
         """Jobs per second that the ready workers are expected to do; renewed by `refresh`."""
         self.absent_since: float | None = now
@@ -120,10 +127,14 @@ class Pool:
         elif self.absent_since is None and not self.ready_count:
             self.absent_since = now
 
-    def refresh(self, now: float) -> None:
-        """Ranks the busy anew, whose work may be overdue by now, and renews `rate_per_s`."""
+    def refresh(self, now: float, elapsed_s: float) -> None:
+        """Ranks the busy anew, whose work may be overdue by now, and renews the rates. `elapsed_s`: since last time."""
         self.ahead.renew(now)
         self.full.renew(now)
+        if elapsed_s > 0:
+            weight = 1 - math.exp(-elapsed_s / DEMAND_S) if self.demand_per_s else 1.0
+            self.demand_per_s += weight * (self.arrivals / elapsed_s - self.demand_per_s)
+            self.arrivals = 0
         self.rate_per_s = math.fsum(replica.width / replica.service_s for replica in self.ready())
 
     def without(self, workers: Collection[str], now: float) -> Pool:

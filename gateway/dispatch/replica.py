@@ -50,6 +50,8 @@ class Replica:
     draining: bool = False
 
     service_s: float = 0.0
+    spread_s: float = 0.0
+    """Moving average of how far a measurement is from `service_s`."""
     rtt_s: float = 0.0
     base_s: float = 0.0
     """service_s + rtt_s: what a job costs when nothing is ahead of it."""
@@ -87,14 +89,15 @@ class Replica:
     def starts_at(self, now: float) -> float:
         """When a job given to it now would begin to run there: `now` while a slot is free, else after the jobs ahead.
 
-        One slot frees every service/width on average, counted from the last time that work moved. Work that is
+        One slot frees every service/width on average, counted from the last time that work moved, and one spread late
+        to be careful: a free slot is certain, and the lowest of many estimates is the luckiest one. Work that is
         overdue is expected to take as long again as it is late (the longer it lasted, the longer it will), so that a
         stalled worker becomes dearer with every millisecond instead of looking as good as free.
         """
         behind = self.outstanding - self.width + 1
         if behind <= 0:
             return now
-        start = self.moved_at + behind * self.service_s / self.width
+        start = self.moved_at + behind * self.service_s / self.width + self.spread_s
         return start if start >= now else 2 * now - start
 
     def cost_s(self, now: float) -> float:

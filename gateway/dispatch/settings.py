@@ -37,7 +37,7 @@ class DispatchSettings:
     """How long a model without a ready worker still keeps and takes jobs, so that a worker that reconnects costs no
     client an error. 0 answers NoWorker at the next tick."""
 
-    smoothing: float = 0.25
+    smoothing: float = 0.1
     """Weight of the newest measurement in a service time's moving average, over 0 and up to 1."""
 
     decay_s: float = 5.0

@@ -31,6 +31,10 @@ class FakeBody:
     def size(self) -> int | None:
         return len(self.data)
 
+    @property
+    def is_complete(self) -> bool:
+        return True
+
     async def chunks(self) -> AsyncIterator[bytes]:
         yield self.data
 

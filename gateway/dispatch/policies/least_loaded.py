@@ -11,8 +11,14 @@ import math
 
 from gateway.dispatch.model import Job
 from gateway.dispatch.policies.base import NO_CREDIT, Assign, Decision, Wait
-from gateway.dispatch.pool import Pool
+from gateway.dispatch.pool import Pool, Ranking
 from gateway.dispatch.replica import Replica
+
+_MOST_UTILISATION = 0.9
+"""Share of the faster workers' capacity that may be in demand while jobs wait for them past an idle one."""
+
+_SAMPLE = 16
+"""Replicas read to know the rate of many: exact below twice this number, and no more work for thousands."""
 
 _RECONSIDER_S = 1e-3
 """Soonest that a wait is looked at again by time alone; changes of the fleet come through at once."""
@@ -50,14 +56,25 @@ class LeastLoaded:
     def _wait_for(
         self, pool: Pool, busy: tuple[float, Replica], cost_s: float, waiting: int, now: float
     ) -> Wait | None:
-        """Worth it if even the last job of the queue would be answered sooner by the busy ones that are faster."""
+        """Worth it if even the last job of the queue would be answered sooner by the busy ones that are faster.
+
+        Not when the demand is about all that those can do: each job kept for them then delays every later one, and
+        the queue would stand at the threshold for good.
+        """
         answered_at, replica = busy
         faster = pool.full.count_below(now + cost_s)
-        last_s = answered_at - now + (waiting - 1) * replica.service_s / (replica.width * faster)
-        if last_s >= cost_s:
+        rate_per_s = _rate_per_s(pool.full, faster)
+        last_s = answered_at - now + (waiting - 1) / rate_per_s
+        if last_s >= cost_s or pool.demand_per_s > _MOST_UTILISATION * rate_per_s:
             return None
-        crossing = replica.moved_at + replica.service_s / replica.width + cost_s - replica.base_s
+        crossing = replica.moved_at + replica.service_s / replica.width + replica.spread_s + cost_s - replica.base_s
         return Wait(
             f"least_loaded: {faster} busy but faster, {1e3 * last_s:.1f} ms against {1e3 * cost_s:.1f} on an idle one",
             until=max(crossing, now + _RECONSIDER_S),
         )
+
+
+def _rate_per_s(ranking: Ranking, count: int) -> float:
+    """Jobs per second of the first `count`. Read all along the ranking: its head alone is the luckiest estimates."""
+    sampled = [ranking[position] for position in range(0, count, max(count // _SAMPLE, 1))]
+    return count / len(sampled) * math.fsum(replica.width / replica.service_s for replica in sampled)
