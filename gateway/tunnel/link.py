@@ -20,6 +20,7 @@ from gateway.dispatch.model import (
     Job,
     LinkLost,
     LoadReport,
+    Metadata,
     ModelOffer,
     Reply,
     Timing,
@@ -147,7 +148,7 @@ class WorkerLink:
             else:  # the answer may come before the client has sent everything
                 sender = asyncio.create_task(sending)
             head = await call.wait_head()
-            yield Reply(head.status, head.metadata, self._body(call, head), call.timing)
+            yield Reply(head.status, _metadata(head), self._body(call, head), call.timing)
         finally:
             self._calls.pop(number, None)
             self._session.cancel(number, ExchangeCode.CANCELLED, "nobody waits for the answer")
@@ -292,6 +293,13 @@ class WorkerLink:
 def offers_of(models: Sequence[Model]) -> tuple[ModelOffer, ...]:
     """The wire's models in dispatch's words."""
     return tuple(ModelOffer(m.name, m.version, m.slots, m.failure, m.metadata) for m in models)
+
+
+def _metadata(head: ResponseHead) -> Metadata:
+    """With the body's length, where the head says it, as HTTP has it."""
+    if head.body_bytes is None:
+        return head.metadata
+    return (*head.metadata, ("content-length", str(head.body_bytes)))
 
 
 def _failure(worker: str, event: events.ExchangeFailed) -> Exception:
