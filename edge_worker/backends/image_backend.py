@@ -77,7 +77,7 @@ class ImageBackend:
         for engine in engines:
             row = to_probabilities(engine.predict(blank), spec.output.softmax)
             if row.shape != (1, len(model.labels)):
-                raise SpecError(f"the network has outputs {row.shape[1]}, but there are {len(model.labels)} labels")
+                raise SpecError(f"the network gives {row.shape[-1]} numbers, but there are {len(model.labels)} labels")
         return engines
 
     async def answer(self, call: Call) -> Answer:

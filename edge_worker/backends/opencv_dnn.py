@@ -23,11 +23,14 @@ class OpenCVNet:
     def __init__(self, net: cv2.dnn.Net, spec: ModelSpec) -> None:
         self._net = net
         self._input = spec.input.name
+        self._shape = (spec.input.height, spec.input.width, spec.input.channels)
         self._output = _output_name(net, spec)
         self._channels_first = spec.format == "tf-frozen" or spec.input.layout == "NCHW"
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """[N, height, width, channels] -> the output as the network shapes it. Raises BackendFailed."""
+        if batch.shape[1:] != self._shape:  # OpenCV does not always look, and then answers with nonsense
+            raise BackendFailed(f"a batch of {batch.shape[1:]} was given to a network of {self._shape}")
         blob = np.ascontiguousarray(batch.transpose(0, 3, 1, 2)) if self._channels_first else batch
         try:
             self._net.setInput(blob, self._input)

@@ -107,6 +107,7 @@ def parse_spec(text: str) -> ModelSpec:
     except tomllib.TOMLDecodeError as error:
         raise SpecError(f"is not TOML: {error}") from error
     root = _Table(document, "")
+    root.only(("name", "version", "file", "sha256", "format", "weights", "input", "output", "labels"))
     labels = root.table("labels", ("file", "names"))
     spec = ModelSpec(
         name=root.matching("name", _NAME, "letters, digits, '.', '_' and '-', up to 100, the first a letter or digit"),
@@ -120,7 +121,6 @@ def parse_spec(text: str) -> ModelSpec:
         labels_file=labels.matching("file", _FILE, "the name of a file in the model's own folder", default=""),
         labels=labels.texts("names"),
     )
-    root.only(("name", "version", "file", "sha256", "format", "weights", "input", "output", "labels"))
     if bool(spec.labels_file) == bool(spec.labels):
         raise SpecError("[labels]: exactly one of labels.file and labels.names must be given")
     return spec
@@ -164,8 +164,8 @@ class _Table:
         for key in self._values:
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1)
-                hint = f"; did you mean {self._path}{near[0]}?" if near else ""
-                raise SpecError(f"{self._path}{key}: no such field{hint} Known: {', '.join(known)}")
+                hint = f"did you mean {self._path}{near[0]}?" if near else f"there are {', '.join(known)}"
+                raise SpecError(f"{self._path}{key[:80]}: no such field; {hint}")
 
     def table(self, key: str, known: tuple[str, ...]) -> _Table:
         value = self._values.get(key)
