@@ -169,6 +169,7 @@ class TunnelServer:
         """A HELLO: lets the worker in under its name, or says why not."""
         admission = self._admissions[link]
         try:
+            self._verifier.recheck(admission.principal)  # it may have been revoked since the upgrade
             admission.principal.require_worker(hello.worker)
             if self._settings.verifies_workers:
                 require_worker_certificate(admission.certificate, hello.worker)

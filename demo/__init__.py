@@ -1,0 +1,1 @@
+"""`make demo`: the whole path on one machine, as separate processes, with real TLS and real tokens."""

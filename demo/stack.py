@@ -1,0 +1,234 @@
+"""A gateway and workers as processes of this machine: credentials, start, readiness, stop.
+
+Also what the system tests start. Everything lies in one directory; nothing outlives `stop`. Uses the command lines that
+a person would, so whatever works here works by hand.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+READY_TIMEOUT_S = 60.0
+"""Seconds for a process to say that it is ready: loading a model on a busy machine can take several."""
+STOP_TIMEOUT_S = 15.0
+"""Seconds that a process has to leave after SIGTERM before it is killed."""
+
+
+class StackError(Exception):
+    """Something did not start; the text has the end of its log."""
+
+
+class Credentials:
+    """A development CA, a signing key, and tokens, made once and kept in a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.ca = directory / "ca.pem"
+        self.certificate = directory / "server.pem"
+        self.private_key = directory / "server.key"
+        self.keys = directory / "keys"
+        self.client_token = directory / "client.token"
+
+    def make(self) -> None:
+        """Makes what is not there yet. Raises StackError."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        _run(["bash", str(REPOSITORY / "certs" / "make.sh"), "--out", str(self.directory)])
+        if not (self.keys / "jwks.json").exists():
+            self.gateway("keys", "init")
+        self.issue(self.client_token, "client", "infer:*", "admin")
+
+    def issue(self, file: Path, subject: str, *scopes: str, expires: str = "30d") -> None:
+        """Writes a token."""
+        options = [option for scope in scopes for option in ("--scope", scope)]
+        self.gateway("token", "issue", "--subject", subject, *options, "--expires", expires, "--out", str(file))
+
+    def worker_token(self, name: str) -> Path:
+        """A token for a worker of this name, made when it is not there."""
+        file = self.directory / f"{name}.token"
+        if not file.exists():
+            self.issue(file, name, f"worker:{name}")
+        return file
+
+    def gateway(self, *arguments: str) -> str:
+        """Runs `gateway keys` or `gateway token` on these keys; what it printed."""
+        return _run([sys.executable, "-m", "gateway", *arguments, "--keys", str(self.keys)])
+
+
+class Process:
+    """One child, in a process group of its own, with its output in a file."""
+
+    def __init__(self, name: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self.log = log
+        with log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                cwd=REPOSITORY,
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C reaches us alone: we stop the others, in order
+            )
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it lives."""
+        return self.popen.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal; harmless when it is gone."""
+        if self.is_running:
+            self.popen.send_signal(number)
+
+    def wait(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
+        """Its exit status. Raises subprocess.TimeoutExpired."""
+        return self.popen.wait(timeout_s)
+
+    def stop(self) -> int:
+        """SIGTERM, then SIGKILL for one that stays; the exit status."""
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        try:
+            return self.wait()
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            return self.wait()
+
+    def output(self) -> str:
+        """All that it wrote so far."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def wait_for(self, pattern: str, timeout_s: float = READY_TIMEOUT_S) -> re.Match[str]:
+        """Waits until its output matches. Raises StackError when it ends or takes too long."""
+        deadline = time.monotonic() + timeout_s
+        while (match := re.search(pattern, self.output())) is None:
+            if not self.is_running or time.monotonic() > deadline:
+                why = "took too long" if self.is_running else f"ended with status {self.popen.returncode}"
+                raise StackError(f"{self.name} {why}; the end of {self.log}:\n{self.output()[-2000:]}")
+            time.sleep(0.02)
+        return match
+
+
+class Stack:
+    """One gateway and its workers. Use as a context manager."""
+
+    def __init__(self, directory: Path) -> None:
+        self.credentials = Credentials(directory)
+        self.directory = directory
+        self.port = 0
+        self.admin_port = 0
+        self.gateway: Process
+        self.workers: dict[str, Process] = {}
+
+    def __enter__(self) -> Stack:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where clients and workers connect."""
+        return f"https://localhost:{self.port}"
+
+    def start_gateway(self, port: int = 0, **settings: object) -> None:
+        """Starts the gateway. `settings` are SECTION__NAME=value, as in the environment."""
+        files = self.credentials
+        environment = {
+            "LISTEN__HOST": "127.0.0.1",
+            "LISTEN__PORT": port,
+            "ADMIN__PORT": 0,
+            "TLS__CERTIFICATE": files.certificate,
+            "TLS__PRIVATE_KEY": files.private_key,
+            "AUTH__JWKS": files.keys / "jwks.json",
+            "AUTH__REVOCATIONS": files.keys / "revoked.txt",
+            "LOG__FORMAT": "json",
+            **settings,
+        }
+        log = self._log("gateway")
+        variables = {f"GATEWAY_{name}": str(value) for name, value in environment.items()}
+        self.gateway = Process("gateway", ["gateway", "serve"], log, variables)
+        line = json.loads(self.gateway.wait_for(r'\{[^\n]*"event": "serving"[^\n]*\}').group())
+        self.port, self.admin_port = line["port"], line["admin_port"]
+
+    def start_worker(self, name: str, *options: str, gateway: str | None = None) -> Process:
+        """Starts a worker; does not wait for it."""
+        files = self.credentials
+        arguments = ["edge_worker", "connect", "--gateway", gateway or f"wss://localhost:{self.port}", "--name", name]
+        arguments += ["--token-file", str(files.worker_token(name)), "--ca-file", str(files.ca)]
+        process = Process(name, [*arguments, "--log-format", "json", *options], self._log(name), {})
+        self.workers[name] = process
+        return process
+
+    def wait_ready(self, model: str, workers: int, timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Waits until so many workers are ready for the model. Raises StackError."""
+        deadline = time.monotonic() + timeout_s
+        while (ready := self.ready_workers(model)) < workers:
+            ended = [process for process in [self.gateway, *self.workers.values()] if not process.is_running]
+            if ended or time.monotonic() > deadline:
+                logs = "\n".join(f"--- {process.log}\n{process.output()[-2000:]}" for process in ended)
+                raise StackError(f"{ready} of {workers} workers are ready for {model}\n{logs}")
+            time.sleep(0.02)
+
+    def ready_workers(self, model: str) -> int:
+        """How many workers are ready for the model now."""
+        _, _, body = self.request("GET", "/readyz")
+        return int(json.loads(body)["models"].get(model, 0))
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """One verified HTTPS request with the client's token: status, headers, body."""
+        context = ssl.create_default_context(cafile=self.credentials.ca)
+        connection = http.client.HTTPSConnection("localhost", self.port, context=context, timeout=60)
+        token = self.credentials.client_token.read_text().strip()
+        try:
+            connection.request(method, path, body, {"Authorization": f"Bearer {token}", **(headers or {})})
+            response = connection.getresponse()
+            return response.status, dict(response.headers), response.read()
+        finally:
+            connection.close()
+
+    def stop(self) -> None:
+        """Stops the workers, then the gateway."""
+        processes = [*self.workers.values(), *([self.gateway] if hasattr(self, "gateway") else [])]
+        for process in processes:
+            process.signal(signal.SIGTERM)
+        for process in processes:
+            process.stop()
+
+    def _log(self, name: str) -> Path:
+        log = self.directory / f"{name}.log"
+        log.unlink(missing_ok=True)
+        return log
+
+
+def port_is_free(port: int) -> bool:
+    """Whether this machine's loopback can listen there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _run(command: Sequence[str]) -> str:
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise StackError(f"{' '.join(command)} failed:\n{result.stdout}{result.stderr}")
+    return result.stdout
