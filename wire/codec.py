@@ -1,12 +1,14 @@
 """Frames to bytes and back.
 
 `encode(frame)` gives the message; `decode(message)` gives a frame or raises FrameError, for any bytes at all: every
-field is bounded first and read second. Layouts are those of docs/reference/wire.md, section by section.
+field is bounded first and read second. What `decode` would refuse, `encode` refuses to make: a header too many in one
+client's request fails there, and not the tunnel. Layouts are those of docs/reference/wire.md, section by section.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Callable
 from typing import Any, Final
@@ -39,7 +41,15 @@ from .frames import (
     Trailers,
     Welcome,
 )
-from .limits import MAX_HEAD_BYTES, MAX_MESSAGE_BYTES, MAX_METADATA_PAIRS, MAX_TEXT_BYTES, MAX_TOKEN_BYTES
+from .limits import (
+    MAX_CREDIT_BYTES,
+    MAX_HEAD_BYTES,
+    MAX_JSON_DEPTH,
+    MAX_MESSAGE_BYTES,
+    MAX_METADATA_PAIRS,
+    MAX_TEXT_BYTES,
+    MAX_TOKEN_BYTES,
+)
 
 HEADER: Final = struct.Struct(">BBI")
 """Type, flags, exchange: 6 bytes, network order. The length is the message's."""
@@ -64,11 +74,23 @@ _dump = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=Fa
 
 def encode(frame: Frame) -> bytes:
     """The message of a frame. Raises ValueError for a field out of its range: a bug of the caller's."""
-    exchange = getattr(frame, "exchange", 0)
-    message = b"".join((HEADER.pack(frame.TYPE, _flags(frame), exchange), *_payload(frame)))
+    name, exchange = type(frame).__name__, getattr(frame, "exchange", 0)
+    try:
+        message = b"".join((HEADER.pack(frame.TYPE, _flags(frame), exchange), *_payload(frame)))
+    except struct.error as error:
+        raise ValueError(f"{name}: {error}") from error
     if len(message) > MAX_MESSAGE_BYTES:
-        raise ValueError(f"{type(frame).__name__} of {len(message)} bytes is over {MAX_MESSAGE_BYTES}")
+        raise ValueError(f"{name} of {len(message)} bytes is over {MAX_MESSAGE_BYTES}")
+    if not isinstance(frame, Request | Response | Data):  # heads are checked in encode_head; the others are rare
+        _check(decode, message)
     return message
+
+
+def _check(read: Callable[[Any], object], value: object) -> None:
+    try:
+        read(value)
+    except FrameError as error:
+        raise ValueError(str(error)) from error
 
 
 def _flags(frame: Frame) -> int:
@@ -106,8 +128,14 @@ def _payload(frame: Frame) -> tuple[Buffer, ...]:
 
 
 def encode_head(head: RequestHead | ResponseHead) -> tuple[bytes, bytes]:
-    """The head of a REQUEST or RESPONSE: its length and its JSON. Raises ValueError over MAX_HEAD_BYTES."""
-    fields = _request_head(head) if isinstance(head, RequestHead) else _response_head(head)
+    """The head of a REQUEST or RESPONSE: its length and its JSON. Raises ValueError over MAX_HEAD_BYTES and for a field
+    out of its range."""
+    if isinstance(head, RequestHead):
+        fields = _request_head(head)
+        _check(_read_request_head, fields)
+    else:
+        fields = _response_head(head)
+        _check(_read_response_head, fields)
     encoded = _json_bytes(fields)
     if len(encoded) > MAX_HEAD_BYTES:
         raise ValueError(f"a head of {len(encoded)} bytes is over {MAX_HEAD_BYTES}")
@@ -189,33 +217,35 @@ def decode(message: Buffer) -> Frame:
 
 def _read_request(exchange: int, flags: int, payload: memoryview) -> Request:
     head, data = _split_head(payload)
-    deadline_ms = _integer(head, "deadline_ms", 0)
-    request = RequestHead(
+    return Request(exchange, _read_request_head(head), data, bool(flags & END), bool(flags & ACK_NOW))
+
+
+def _read_request_head(head: Json) -> RequestHead:
+    return RequestHead(
         method=_string(head, "method", 32),
         path=_string(head, "path", MAX_HEAD_BYTES),
         model=_string(head, "model", 256, ""),
         metadata=_metadata(head),
-        deadline_ms=deadline_ms,
+        deadline_ms=_integer(head, "deadline_ms", 0),
         traceparent=_string(head, "traceparent", 256, ""),
         body_bytes=_body_bytes(head),
     )
-    return Request(exchange, request, data, bool(flags & END), bool(flags & ACK_NOW))
 
 
 def _read_response(exchange: int, flags: int, payload: memoryview) -> Response:
     head, data = _split_head(payload)
-    status = _integer(head, "status")
-    if not 100 <= status <= 599:
-        raise FrameError(f"status {status} is not from 100 to 599")
-    response = ResponseHead(
-        status=status,
+    return Response(exchange, _read_response_head(head), data, bool(flags & END), bool(flags & ACK_NOW))
+
+
+def _read_response_head(head: Json) -> ResponseHead:
+    return ResponseHead(
+        status=_integer(head, "status", low=100, high=599),
         metadata=_metadata(head),
         body_bytes=_body_bytes(head),
         received_us=_integer(head, "received_us", 0),
         sent_us=_integer(head, "sent_us", 0),
         durations_us=_durations(head),
     )
-    return Response(exchange, response, data, bool(flags & END), bool(flags & ACK_NOW))
 
 
 def _read_data(exchange: int, flags: int, payload: memoryview) -> Data:
@@ -241,7 +271,7 @@ def _read_hello(exchange: int, flags: int, payload: memoryview) -> Hello:
         software=_string(fields, "software", 256, ""),
         models=_models(fields),
         max_exchanges=_integer(fields, "max_exchanges", low=1, high=_MAX_U32),
-        window=_integer(fields, "window", low=1, high=_MAX_U32),
+        window=_integer(fields, "window", low=1, high=MAX_CREDIT_BYTES),
         labels=_mapping(fields, "labels"),
     )
 
@@ -254,7 +284,7 @@ def _read_welcome(exchange: int, flags: int, payload: memoryview) -> Welcome:
         gateway=_string(fields, "gateway", 256),
         heartbeat_ms=_integer(fields, "heartbeat_ms", low=1, high=_MAX_U32),
         misses=_integer(fields, "misses", low=1, high=_MAX_U32),
-        window=_integer(fields, "window", low=1, high=_MAX_U32),
+        window=_integer(fields, "window", low=1, high=MAX_CREDIT_BYTES),
         token_expires_in_ms=_integer(fields, "token_expires_in_ms", 0),
     )
 
@@ -282,8 +312,8 @@ def _read_ack(exchange: int, flags: int, payload: memoryview) -> Ack:
 
 def _read_credit(exchange: int, flags: int, payload: memoryview) -> Credit:
     (more,) = _unpack(_U32, payload)
-    if more == 0:
-        raise FrameError("a credit of 0 bytes")
+    if not 0 < more <= MAX_CREDIT_BYTES:
+        raise FrameError(f"a credit of {more} bytes is not from 1 to {MAX_CREDIT_BYTES}")
     return Credit(exchange, more)
 
 
@@ -352,7 +382,7 @@ def _split_head(payload: memoryview) -> tuple[Json, memoryview]:
 def _object(payload: memoryview) -> Json:
     text = _utf8(payload)
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
         if "\\u" in text:  # an escaped lone surrogate is no character: it would fail later, far from here
             _dump(value).encode()
     except (ValueError, RecursionError) as error:
@@ -364,6 +394,13 @@ def _object(payload: memoryview) -> Json:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):  # 1e999: nobody could write it back as JSON
+        raise ValueError(f"{digits[:32]} is no number that can be kept")
+    return value
 
 
 def _utf8(payload: memoryview) -> str:
@@ -419,28 +456,43 @@ def _list(fields: Json, name: str) -> list[Any]:
 
 
 def _mapping(fields: Json, name: str) -> Json:
+    """An object for people and other programs to read. Its depth is bounded: whoever writes it again recurses."""
     value = fields.get(name, {})
     if not isinstance(value, dict):
         raise FrameError(f"{name} must be an object")
-    return value
+    level: list[Any] = [value]
+    for _ in range(MAX_JSON_DEPTH):
+        inside = (child for node in level for child in (node.values() if isinstance(node, dict) else node))
+        level = [child for child in inside if isinstance(child, dict | list)]
+        if not level:
+            return value
+    raise FrameError(f"{name} is nested over {MAX_JSON_DEPTH} levels deep")
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2  # a list as read, a tuple as given
 
 
 def _metadata(fields: Json) -> Metadata:
-    pairs = _list(fields, "metadata")
+    pairs = fields.get("metadata", [])
+    if not isinstance(pairs, list | tuple):
+        raise FrameError("metadata must be a list")
     if len(pairs) > MAX_METADATA_PAIRS:
         raise FrameError(f"{len(pairs)} pairs of metadata are over {MAX_METADATA_PAIRS}")
     for pair in pairs:
-        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], str)):
+        if not (_is_pair(pair) and isinstance(pair[0], str) and isinstance(pair[1], str)):
             raise FrameError("metadata must be pairs of strings")
     return tuple((name, value) for name, value in pairs)
 
 
 def _durations(head: Json) -> tuple[tuple[str, int], ...]:
-    pairs = _list(head, "durations_us")
+    pairs = head.get("durations_us", [])
+    if not isinstance(pairs, list | tuple):
+        raise FrameError("durations_us must be a list")
     if len(pairs) > MAX_METADATA_PAIRS:
         raise FrameError(f"{len(pairs)} durations are over {MAX_METADATA_PAIRS}")
     for pair in pairs:
-        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
+        if not (_is_pair(pair) and isinstance(pair[0], str)):
             raise FrameError("durations_us must be pairs of a name and microseconds")
         if type(pair[1]) is not int or not 0 <= pair[1] <= _JSON_INTEGERS:
             raise FrameError(f"durations_us of {pair[0][:64]!r} must be an integer of at least 0")

@@ -10,7 +10,7 @@ from collections import deque
 from enum import Enum, auto
 
 from .errors import LocalProtocolError
-from .frames import Buffer, Data, Frame, Metadata, Request, Response, Trailers
+from .frames import Buffer, Data, Frame, Request, Response, Trailers
 from .window import ReceiveWindow, SendWindow
 
 _EMPTY = memoryview(b"")
@@ -84,10 +84,11 @@ class Outgoing:
         self.window = window
         self.unsent_bytes = 0
         self.ending = False
-        self.trailers: Metadata = ()
+        self.trailers = b""
+        """The TRAILERS frame that ends the body; empty where END does."""
         self._chunks: deque[memoryview] = deque()  # bounded by the caller, who waits for BodySent
 
-    def push(self, data: Buffer, *, end: bool, trailers: Metadata = ()) -> None:
+    def push(self, data: Buffer, *, end: bool, trailers: bytes = b"") -> None:
         """Queues body bytes. Raises LocalProtocolError before the head and after the end."""
         if not self.has_head or self.ending:
             raise LocalProtocolError("a body before its head" if not self.has_head else "more of a body that has ended")

@@ -24,6 +24,12 @@ MAX_TOKEN_BYTES = 16 * KIB
 MAX_METADATA_PAIRS = 256
 """Pairs of metadata in one head."""
 
+MAX_JSON_DEPTH = 16
+"""Levels of objects and lists in labels, details and a model's metadata. Far deeper, a recursive reader fails."""
+
+MAX_CREDIT_BYTES = (1 << 31) - 1
+"""Credit outstanding at most, so that it fits any implementation's integer (RFC 9113 6.9.1 has the same bound)."""
+
 MIN_CHUNK_BYTES = 4 * KIB
 """A smaller chunk costs more in headers and wake-ups than it saves in waiting."""
 
@@ -60,8 +66,9 @@ class Limits:
     max_window_bytes: int = 16 * MIB
     """Largest receive window of one exchange: 1 Gbit/s at 125 ms."""
     max_buffered_bytes: int = 64 * MIB
-    """Sum of all receive windows of a connection: what a peer can make this end hold."""
-    max_exchanges: int = 256
+    """Sum of all receive windows of a connection: what a peer can make this end hold. Windows grow into what is left
+    of it when every exchange has its first one."""
+    max_exchanges: int = 128
     """Exchanges open at the same moment. Times `window_bytes` it must not exceed `max_buffered_bytes`."""
     heartbeat_interval_s: float = 2.0
     """Seconds between PINGs of the gateway. cloudflared uses 1 s, Envoy 2 s, HTTP/2 proxies 15 to 30 s."""
@@ -76,8 +83,10 @@ class Limits:
                 f"max_exchanges ({self.max_exchanges}) times window_bytes ({self.window_bytes}) "
                 f"is over max_buffered_bytes ({self.max_buffered_bytes})"
             )
-        if not 0 < self.window_bytes <= self.max_window_bytes < 1 << 31:
+        if not 0 < self.window_bytes <= self.max_window_bytes <= MAX_CREDIT_BYTES:
             raise ValueError("window_bytes must be over 0 and at most max_window_bytes, which is under 2 GiB")
+        if self.max_exchanges < 1:
+            raise ValueError("max_exchanges must be over 0")
         if self.heartbeat_interval_s <= 0 or self.heartbeat_misses < 1 or self.opening_timeout_s <= 0:
             raise ValueError("heartbeat_interval_s, heartbeat_misses and opening_timeout_s must be over 0")
 

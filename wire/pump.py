@@ -18,6 +18,9 @@ LATE_TIMER_S = 0.5
 """A timer this late means that this process did not run (a stopped process, a sleeping machine): what the peer sent in
 the meantime is read first, before its silence is judged."""
 
+GOODBYE_S = 1.0
+"""Seconds that the last messages may take when the session has ended: a peer that is lost reads nothing any more."""
+
 
 class Pump:
     """Runs one session over one channel until either ends."""
@@ -37,6 +40,9 @@ class Pump:
         self._output = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
+        self._is_grace = False
+        self._is_delivering = False
+        self._over = asyncio.Event()
         self._ended = SessionEnded(CloseCode.INTERNAL, "the pump was stopped", by_peer=False)
 
     def wake(self) -> None:
@@ -47,17 +53,21 @@ class Pump:
         self._arm()
 
     async def run(self) -> SessionEnded:
-        """Returns how it ended. Cancelling it closes the channel without a goodbye."""
+        """Returns how it ended. Cancelling it ends the session and closes the channel without a goodbye."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                reader = tasks.create_task(self._read())
+                reader, writer = tasks.create_task(self._read()), tasks.create_task(self._write())
                 self.wake()
-                await self._write()
-                await self._channel.close(self._ended.code.websocket, self._ended.text)
+                await self._over.wait()  # the session always ends: by itself, its peer, its silence, or its owner
+                await asyncio.wait((writer,), timeout=GOODBYE_S)
                 reader.cancel()
+                writer.cancel()
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            try:
+                self._session.close(CloseCode.INTERNAL, "the pump was stopped")
+                self.wake()  # the owner hears of the end; the timer is stopped
+            finally:
+                await self._channel.close(self._ended.code.websocket, self._ended.text)
         return self._ended
 
     async def _read(self) -> None:
@@ -87,15 +97,23 @@ class Pump:
             self._deliver()
 
     def _deliver(self) -> None:
-        for event in self._session.take_events():
-            if isinstance(event, SessionEnded):
-                self._ended = event
-            self._on_event(event)
+        if self._is_delivering:  # the owner called `wake` from its callback: the loop below goes on in order
+            return
+        self._is_delivering = True
+        try:
+            while events := self._session.take_events():
+                for event in events:
+                    if isinstance(event, SessionEnded):
+                        self._ended = event
+                        self._over.set()
+                    self._on_event(event)
+        finally:
+            self._is_delivering = False
 
     def _arm(self) -> None:
         due = self._session.next_tick()
         if self._timer is not None:
-            if due is not None and self._timer_due <= due:
+            if due is not None and (self._is_grace or self._timer_due <= due):
                 return  # it will look again then
             self._timer.cancel()
             self._timer = None
@@ -103,11 +121,13 @@ class Pump:
             self._timer_due = due
             self._timer = self._loop.call_later(max(0.0, due - self._clock()), self._on_timer)
 
-    def _on_timer(self, was_late: bool = False) -> None:
+    def _on_timer(self) -> None:
         now = self._clock()
-        if now - self._timer_due > LATE_TIMER_S and not was_late:
-            self._timer = self._loop.call_later(LATE_TIMER_S / 4, self._on_timer, True)
-            return
         self._timer = None
+        if now - self._timer_due > LATE_TIMER_S and not self._is_grace:
+            self._is_grace = True
+            self._timer = self._loop.call_later(LATE_TIMER_S / 4, self._on_timer)
+            return
+        self._is_grace = False
         self._session.tick(now)
         self.wake()

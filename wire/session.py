@@ -77,6 +77,10 @@ MAX_UNACKNOWLEDGED_BYTES = 1024 * KIB
 CLOCK_SAMPLES = 8
 """Heartbeats among which the one with the least round trip gives the clock offset (NTP, RFC 5905 10, keeps 8)."""
 
+MAX_WAITING_CONTROL = 4096
+"""Control frames that may wait for the channel. Four for each exchange and more: only a peer that asks and asks and
+does not read makes them so many."""
+
 _MAX_EXCHANGE = (1 << 32) - 1
 
 
@@ -116,8 +120,10 @@ class Session:
         self._peer_window = 0
         self._silence_s = limits.silence_s
         self._control: deque[bytes | Ping | Pong] = deque()  # PING and PONG get their times when they leave
-        self._heads: deque[_QueuedHead] = deque()
-        self._ring: deque[int] = deque()  # exchanges with body to send, each at most once
+        self._heads: deque[_QueuedHead] = deque()  # of open exchanges, at most one final head each
+        self._ring: deque[int] = deque()  # open exchanges with body to send, each at most once
+        self._heads_ahead_bytes = 0  # of heads that went before a body since a body last had its turn
+        self._pings_unanswered = 0
         self._received_bytes = self._acknowledged_bytes = 0
         self._ack_is_due = False
         self._events: list[Event] = []
@@ -149,10 +155,12 @@ class Session:
 
     def send_body(self, exchange: int, data: Buffer, *, end: bool = False, trailers: Metadata = ()) -> None:
         """Queues body bytes; `trailers` need `end`. The buffer is not copied and must not change. When `unsent_bytes`
-        is over LOW_WATER_BYTES, wait for BodySent before giving more."""
+        is over LOW_WATER_BYTES, wait for BodySent before giving more. Raises ValueError for trailers that are too
+        large."""
         assert end or not trailers
         open_exchange = self._exchange(exchange)
-        open_exchange.outgoing.push(data, end=end, trailers=trailers)
+        encoded = encode(Trailers(exchange, trailers)) if trailers else b""
+        open_exchange.outgoing.push(data, end=end, trailers=encoded)
         if open_exchange.outgoing.is_waiting:
             self._enqueue(open_exchange)
 
@@ -182,8 +190,10 @@ class Session:
     # --- the worker's part --------------------------------------------------------------------------------------------
 
     def hello(self, hello: Hello) -> None:
-        """Introduces the worker: its first call."""
+        """Introduces the worker: its first call. What it allows must be what this session's limits allow."""
         self._require(Role.WORKER, State.OPENING)
+        if hello.window != self.limits.window_bytes or hello.max_exchanges > self.limits.max_exchanges:
+            raise LocalProtocolError("HELLO allows what the session's limits do not")
         self._control.append(encode(hello))
 
     def update_models(self, models: Sequence[Model]) -> None:
@@ -202,7 +212,8 @@ class Session:
         self._say(Token(token))
 
     def respond(self, exchange: int, head: ResponseHead, *, end: bool = False) -> None:
-        """Answers an exchange; its body follows by `send_body` unless `end`."""
+        """Answers an exchange; its body follows by `send_body` unless `end`. Raises ValueError for a head that is out
+        of range."""
         self._require(Role.WORKER)
         outgoing = self._exchange(exchange).outgoing
         if outgoing.has_head:
@@ -224,8 +235,9 @@ class Session:
     def welcome(self, session: str, gateway: str, token_expires_in_s: float) -> None:
         """Accepts the worker: the tunnel is open. 0 s: the token never expires."""
         self._require(Role.GATEWAY, State.OPENING)
-        self.state = State.OPEN
-        self._say(
+        if not self._was_introduced:
+            raise LocalProtocolError("WELCOME before a HELLO")
+        message = encode(
             Welcome(
                 version=VERSION,
                 session=session,
@@ -233,14 +245,20 @@ class Session:
                 heartbeat_ms=int(self.limits.heartbeat_interval_s * 1000),
                 misses=self.limits.heartbeat_misses,
                 window=self.limits.window_bytes,
-                token_expires_in_ms=int(token_expires_in_s * 1000),
+                token_expires_in_ms=_lifetime_ms(token_expires_in_s),
             )
         )
+        self.state = State.OPEN
+        self._control.append(message)
 
     def accept_token(self, expires_in_s: float) -> None:
         """The offered token is in force. 0 s: it never expires."""
         self._require(Role.GATEWAY)
-        self._say(TokenAccepted(int(expires_in_s * 1000)))
+        self._say(TokenAccepted(_lifetime_ms(expires_in_s)))
+
+    @property
+    def _was_introduced(self) -> bool:
+        return self._peer_max_exchanges > 0  # HELLO has at least 1
 
     @property
     def can_open(self) -> bool:
@@ -249,7 +267,8 @@ class Session:
         return self.state is State.OPEN and not self.peer_is_draining and has_room
 
     def open_exchange(self, head: RequestHead, now: float, *, end: bool = False) -> int:
-        """Begins an exchange and returns its number; its body follows by `send_body` unless `end`."""
+        """Begins an exchange and returns its number; its body follows by `send_body` unless `end`. Raises ValueError
+        for a head that is out of range: too many headers, say."""
         self._require(Role.GATEWAY, State.OPEN)
         if not self.can_open or self._last_exchange == _MAX_EXCHANGE:
             raise LocalProtocolError("the worker takes no more exchanges")
@@ -298,67 +317,66 @@ class Session:
 
     def next_message(self, now: float) -> bytes | None:
         """The next message to write, or None while there is nothing that may be sent. Control first, then heads with
-        the first of their body, then bodies in turn."""
+        the first of their body, then bodies in turn; when heads would fill the link, bodies get half of it."""
         if self._control:
             return self._next_control(now)
         if self._ack_is_due:
             self._ack_is_due, self._acknowledged_bytes = False, self._received_bytes
             return encode(Ack(self._received_bytes))
-        while self._heads:
+        if self._heads_ahead_bytes >= self.path.chunk_bytes and (message := self._next_body(now)):
+            return message
+        if self._heads:
             message = self._next_head(self._heads.popleft(), now)
-            if message is not None:
-                return message
-        for _ in range(len(self._ring)):
-            message = self._next_data(self._ring.popleft(), now)
-            if message is not None:
-                return message
-        return None
+            self._heads_ahead_bytes += len(message)
+            return message
+        return self._next_body(now)
 
     def _next_control(self, now: float) -> bytes:
         message = self._control.popleft()
         match message:
             case Ping():
+                self._pings_unanswered += 1
                 return encode(Ping(_micros(now), message.rtt_us))
             case Pong():
                 return encode(replace(message, sent_us=_micros(now)))
         return message
 
-    def _next_head(self, head: _QueuedHead, now: float) -> bytes | None:
-        exchange = self._exchanges.get(head.exchange)
-        if exchange is None:  # over before it was sent
-            return None
+    def _next_head(self, head: _QueuedHead, now: float) -> bytes:
         if head.is_informational:
             return b"".join((HEADER.pack(head.type, 0, head.exchange), *head.encoded))
+        exchange = self._exchanges[head.exchange]
         exchange.outgoing.half = Half.BODY
         size = self._sendable(exchange.outgoing)
         if not self.path.has_room(size):
             self.path.held_back()
             size = 0
         data, flags = self._take(exchange, size, now)
-        self._requeue(exchange, is_first=True)
+        self._requeue(exchange, is_first=size == 0)
         return b"".join((HEADER.pack(head.type, flags, head.exchange), *head.encoded, data))
 
-    def _next_data(self, number: int, now: float) -> bytes | None:
-        """One DATA or TRAILERS of an exchange, which then goes to the end of the ring. None when credit is wanting
-        (CREDIT brings it back) or the path is full (it keeps its place)."""
-        exchange = self._exchanges.get(number)
-        if exchange is None:
-            return None
-        outgoing = exchange.outgoing
-        outgoing.is_queued = False
-        if outgoing.unsent_bytes == 0 and outgoing.trailers:
-            self._sent_all(exchange)
-            return encode(Trailers(number, outgoing.trailers))
-        size = self._sendable(outgoing)
-        if size == 0 and outgoing.unsent_bytes:
-            return None
-        if not self.path.has_room(size):
-            self.path.held_back()
-            self._enqueue(exchange)
-            return None
-        data, flags = self._take(exchange, size, now)
-        self._requeue(exchange)
-        return b"".join((HEADER.pack(Data.TYPE, flags, number), data))
+    def _next_body(self, now: float) -> bytes | None:
+        """One DATA or TRAILERS of the exchange whose turn it is, which then goes to the end of the ring. One that wants
+        credit leaves the ring (CREDIT brings it back); one that finds the path full keeps its place."""
+        self._heads_ahead_bytes = 0
+        while self._ring:
+            exchange = self._exchanges[self._ring[0]]
+            outgoing = exchange.outgoing
+            size = self._sendable(outgoing)
+            is_short_of_credit = size == 0 and outgoing.unsent_bytes > 0
+            if not is_short_of_credit and not self.path.has_room(size):
+                self.path.held_back()
+                return None
+            self._ring.popleft()
+            outgoing.is_queued = False
+            if is_short_of_credit:
+                continue
+            if outgoing.unsent_bytes == 0 and outgoing.trailers:
+                self._sent_all(exchange)
+                return outgoing.trailers
+            data, flags = self._take(exchange, size, now)
+            self._requeue(exchange)
+            return b"".join((HEADER.pack(Data.TYPE, flags, exchange.number), data))
+        return None
 
     def _sendable(self, outgoing: Outgoing) -> int:
         return min(outgoing.next_bytes, self.path.chunk_bytes, outgoing.window.available)
@@ -402,6 +420,8 @@ class Session:
             return
         self._heard_at = now
         try:
+            if len(self._control) > MAX_WAITING_CONTROL:
+                raise RemoteProtocolError(f"{len(self._control)} control frames wait, and the peer does not read them")
             frame = decode(message)
             handler = _HANDLERS[self.role, self.state].get(type(frame))
             if handler is None:
@@ -411,6 +431,8 @@ class Session:
             self.close(error.code, str(error))
 
     def _on_hello(self, hello: Hello, now: float) -> None:
+        if self._was_introduced:
+            raise RemoteProtocolError("HELLO: a second one")
         if VERSION not in hello.versions:
             spoken = ", ".join(str(version) for version in hello.versions[:8])
             raise RemoteProtocolError(
@@ -441,18 +463,28 @@ class Session:
 
     def _on_pong(self, pong: Pong, now: float) -> None:
         """theta = ((t2-t1)+(t3-t4))/2, delta = (t4-t1)-(t3-t2): RFC 5905 8."""
+        self._answered()
         t1, t2, t3, t4 = pong.ping_us, pong.received_us, pong.sent_us, _micros(now)
         rtt_us = (t4 - t1) - (t3 - t2)
         if rtt_us < 0 or t3 < t2 or t1 > t4:
             raise RemoteProtocolError("PONG: times that cannot be")
         rtt_s = max(rtt_us, 1) / 1e6
         self._clock.append((rtt_s, ((t2 - t1) + (t3 - t4)) / 2e6))
-        self.rtt_s = rtt_s if self.rtt_s == 0.0 else self.rtt_s + (rtt_s - self.rtt_s) / 8
+        is_first = self.rtt_s == 0.0
+        self.rtt_s = rtt_s if is_first else self.rtt_s + (rtt_s - self.rtt_s) / 8
         self.path.measured_rtt(rtt_s, now)
         self._events.append(RoundTripMeasured(self.rtt_s, min(self._clock)[1]))
+        if is_first:
+            self._ping(now)  # it carries the round trip, from which the worker's windows grow
 
     def _on_drain_pong(self, pong: Pong, now: float) -> None:
+        self._answered()
         self._events.append(DrainHeard())
+
+    def _answered(self) -> None:
+        if self._pings_unanswered == 0:
+            raise RemoteProtocolError("PONG: nothing was asked")
+        self._pings_unanswered -= 1
 
     def _on_ack(self, ack: Ack, now: float) -> None:
         self.path.acknowledged(ack.received, now)
@@ -464,8 +496,13 @@ class Session:
         self._events.append(TokenRenewed(frame.expires_in_ms / 1000))
 
     def _on_drain(self, frame: Drain, now: float) -> None:
+        """What has not left yet never does: it is free to go to another worker."""
         self.peer_is_draining = True
         self._events.append(PeerDraining(frame.grace_ms / 1000, frame.text))
+        if self.role is Role.GATEWAY:
+            for number in [head.exchange for head in self._heads]:
+                self._forget(number)
+                self._events.append(ExchangeFailed(number, ExchangeCode.DRAINING, frame.text))
 
     def _on_goaway(self, frame: GoAway, now: float) -> None:
         self._end(CloseCode.read(frame.code), frame.text, by_peer=True)
@@ -578,28 +615,40 @@ class Session:
         return exchange
 
     def _forget(self, number: int) -> Exchange | None:
+        """Ends an exchange here, with all that it holds."""
         exchange = self._exchanges.pop(number, None)
-        if exchange is not None:
-            exchange.incoming.window.close()
+        if exchange is None:
+            return None
+        exchange.incoming.window.close()
+        if exchange.outgoing.is_queued:
+            self._ring.remove(number)
+        if exchange.outgoing.half is Half.HEAD and self._heads:
+            self._heads = deque(head for head in self._heads if head.exchange != number)
         return exchange
 
     def _end(self, code: CloseCode, text: str, *, by_peer: bool) -> None:
         if self.state is State.ENDED:
             return
         self.state = State.ENDED
-        self._control.clear()
         self._heads.clear()
         self._ring.clear()
         self._ack_is_due = False
         for number in list(self._exchanges):
             self._forget(number)
-        if not by_peer:
+        if by_peer:
+            self._control.clear()
+        else:  # after what waits: a FAILED that is lost would be a lost job
             self._control.append(encode(GoAway(code, text)))
         self._events.append(SessionEnded(code, text, by_peer))
 
 
 def _micros(now: float) -> int:
     return int(now * 1e6)
+
+
+def _lifetime_ms(expires_in_s: float) -> int:
+    """0 says that a token never expires; one that is about to must not read so."""
+    return 0 if expires_in_s == 0 else max(1, int(expires_in_s * 1000))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,14 @@ Pure arithmetic: bytes and seconds in, bytes out.
 from __future__ import annotations
 
 from collections import deque
+from enum import Enum, auto
 
-from .errors import RemoteProtocolError
+from .errors import LocalProtocolError, RemoteProtocolError
 from .limits import (
     CHUNK_TIME_S,
     INITIAL_FLIGHT_BYTES,
     MAX_CHUNK_BYTES,
+    MAX_CREDIT_BYTES,
     MAX_FLIGHT_BYTES,
     MIN_CHUNK_BYTES,
     MIN_FLIGHT_BYTES,
@@ -22,9 +24,6 @@ from .limits import (
     QUEUE_TIME_S,
     Limits,
 )
-
-MAX_CREDIT_BYTES = (1 << 31) - 1
-"""Credit outstanding at most, so that it fits any implementation's integer (RFC 9113 6.9.1 has the same bound)."""
 
 
 class SendWindow:
@@ -48,23 +47,23 @@ class SendWindow:
 
 
 class ReceiveBudget:
-    """What all receive windows of one connection may add up to."""
+    """What the receive windows of one connection may grow by, all together: what is left of max_buffered_bytes when
+    max_exchanges have their first window. So a window that has grown never takes the place of a new exchange."""
 
-    __slots__ = ("free",)
+    __slots__ = ("free_bytes",)
 
     def __init__(self, limits: Limits) -> None:
-        self.free = limits.max_buffered_bytes
+        self.free_bytes = limits.max_buffered_bytes - limits.max_exchanges * limits.window_bytes
 
-    def take(self, size: int) -> bool:
-        """Reserves `size` bytes, or nothing at all."""
-        if size > self.free:
-            return False
-        self.free -= size
-        return True
+    def take(self, size: int) -> int:
+        """Reserves `size` bytes or what there is, and returns how many."""
+        taken = min(size, self.free_bytes)
+        self.free_bytes -= taken
+        return taken
 
     def give_back(self, size: int) -> None:
         """Returns what was reserved."""
-        self.free += size
+        self.free_bytes += size
 
 
 class ReceiveWindow:
@@ -74,18 +73,17 @@ class ReceiveWindow:
     holds the sender back (throughput is at most window / round trip).
     """
 
-    __slots__ = ("_budget", "_consumed", "_granted_at", "_max", "available", "size")
+    __slots__ = ("_budget", "_consumed", "_granted_at", "_initial", "_max", "available", "size")
 
     def __init__(self, limits: Limits, budget: ReceiveBudget, now: float) -> None:
-        self.size = limits.window_bytes
-        self.available = limits.window_bytes
+        self._initial = limits.window_bytes
+        self.size = self._initial
+        self.available = self._initial
         """Bytes that the peer may still send."""
         self._consumed = 0
         self._max = limits.max_window_bytes
         self._budget = budget
         self._granted_at = now
-        taken = budget.take(self.size)
-        assert taken, "max_exchanges x window_bytes fits the budget, and Session refuses more exchanges"
 
     def receive(self, size: int) -> None:
         """The peer sent `size` bytes. Raises RemoteProtocolError when it had no credit for them."""
@@ -94,7 +92,10 @@ class ReceiveWindow:
         self.available -= size
 
     def consume(self, size: int, now: float, rtt_s: float) -> int:
-        """The application took `size` bytes. Returns the credit to grant now, 0 for none yet."""
+        """The application took `size` bytes. Returns the credit to grant now, 0 for none yet. Raises LocalProtocolError
+        for more than came."""
+        if self.available + self._consumed + size > self.size:
+            raise LocalProtocolError(f"{size} bytes consumed where fewer had come")
         self._consumed += size
         if self._consumed * 2 < self.size:
             return 0
@@ -106,16 +107,27 @@ class ReceiveWindow:
         return grant
 
     def _grow(self) -> int:
-        more = min(self.size, self._max - self.size)
-        if more == 0 or not self._budget.take(more):
-            return 0
+        more = self._budget.take(min(self.size, self._max - self.size))
         self.size += more
         return more
 
     def close(self) -> None:
         """Gives the reservation back."""
-        self._budget.give_back(self.size)
-        self.size = 0
+        self._budget.give_back(self.size - self._initial)
+        self.size = self._initial
+
+
+class Phase(Enum):
+    """What the flight is doing."""
+
+    STARTING = auto()
+    """Doubling in each round trip, until a queue shows or the rate no longer follows."""
+    STEADY = auto()
+    """Following the measured rate, once per round."""
+    DRAINING = auto()
+    """Half full for one round, so that what is measured next is the path's and not our own queue's (BBRv2 does so)."""
+    REFILLING = auto()
+    """The round after that, whose rate means nothing."""
 
 
 class Path:
@@ -129,31 +141,35 @@ class Path:
 
     __slots__ = (
         "_acked",
-        "_acked_at",
+        "_base",
+        "_base_at",
         "_best_rate",
+        "_is_min_rtt_stale",
+        "_last_rate",
         "_min_rtt_at",
-        "_probing",
         "_round_end",
         "_round_limited",
         "_samples",
         "_sent",
         "flight_bytes",
         "min_rtt_s",
+        "phase",
     )
 
     def __init__(self, now: float) -> None:
+        self.phase = Phase.STARTING
         self.flight_bytes = INITIAL_FLIGHT_BYTES
         """Bytes that may be sent and not yet acknowledged."""
         self.min_rtt_s = 0.0
         """The least round trip of the last MIN_RTT_WINDOW_S; 0.0 while unknown."""
         self._min_rtt_at = now
+        self._is_min_rtt_stale = False
         self._sent = self._acked = 0
-        self._acked_at = now
+        self._base, self._base_at = 0, now  # delivery is counted from here: the last ACK, or the end of idleness
         self._samples: deque[tuple[int, float, int, float]] = deque()  # bounded: one per ACK_NOW frame in flight
         self._round_end = 0
         self._round_limited = False
-        self._best_rate = 0.0
-        self._probing = False
+        self._best_rate = self._last_rate = 0.0
 
     @property
     def in_flight(self) -> int:
@@ -163,7 +179,8 @@ class Path:
     def has_room(self, size: int) -> bool:
         """Whether a chunk of `size` bytes may be sent now. Always when no acknowledgement is on its way: then nothing
         would ever make room."""
-        limit = MIN_FLIGHT_BYTES if self._probing else self.flight_bytes
+        is_reduced = self.phase is Phase.DRAINING and size >= MIN_CHUNK_BYTES  # what is small makes no queue
+        limit = self.flight_bytes // 2 if is_reduced else self.flight_bytes
         return self.in_flight + size <= limit or not self._samples
 
     @property
@@ -179,10 +196,10 @@ class Path:
 
     def sent(self, size: int, asks_ack: bool, now: float) -> None:
         """`size` body bytes were handed to the channel."""
-        if self.in_flight == 0:
-            self._acked_at = now
         if asks_ack:
-            self._samples.append((self._sent + size, now, self._acked, self._acked_at))
+            if not self._samples:
+                self._base, self._base_at = self._sent, now
+            self._samples.append((self._sent + size, now, self._base, self._base_at))
         self._sent += size
 
     def held_back(self) -> None:
@@ -194,28 +211,52 @@ class Path:
         before."""
         if not self._acked <= total <= self._sent:
             raise RemoteProtocolError(f"ACK of {total} bytes where {self._acked} to {self._sent} were possible")
-        self._acked, self._acked_at = total, now
+        newly, self._acked = total - self._acked, total
         while self._samples and self._samples[0][0] <= total:
-            _, sent_at, acked_then, acked_at_then = self._samples.popleft()
-            self.measured_rtt(now - sent_at, now)
-            if now > acked_at_then:
-                self._best_rate = max(self._best_rate, (total - acked_then) / (now - acked_at_then))
+            _, sent_at, base, base_at = self._samples.popleft()
+            if now > base_at:
+                self._best_rate = max(self._best_rate, (total - base) / (now - base_at))
+            self._measured_by_ack(now - sent_at, now)
+        if total >= self._base:
+            self._base, self._base_at = total, now
+        if self.phase is Phase.STARTING and self._round_limited:
+            self.flight_bytes = min(MAX_FLIGHT_BYTES, self.flight_bytes + newly)
         if total >= self._round_end:
             self._end_round(now)
 
+    def _measured_by_ack(self, rtt_s: float, now: float) -> None:
+        self.measured_rtt(rtt_s, now)
+        has_queue = rtt_s > self.min_rtt_s * 1.125 + QUEUE_TIME_S / 2
+        if self.phase is Phase.STARTING and self._round_limited and has_queue:
+            self.phase = Phase.STEADY
+            self.flight_bytes = self._bounded(min(self._aim, self.flight_bytes))
+
     def measured_rtt(self, rtt_s: float, now: float) -> None:
         """One round trip, from a heartbeat or from an acknowledgement."""
-        if self.min_rtt_s == 0.0 or rtt_s <= self.min_rtt_s:
-            self.min_rtt_s, self._min_rtt_at = rtt_s, now
+        if self.min_rtt_s == 0.0 or rtt_s <= self.min_rtt_s or self._is_min_rtt_stale:
+            self.min_rtt_s, self._min_rtt_at, self._is_min_rtt_stale = rtt_s, now, False
+
+    @property
+    def _aim(self) -> float:
+        return self._best_rate * (self.min_rtt_s * 1.25 + QUEUE_TIME_S)
 
     def _end_round(self, now: float) -> None:
-        if self._probing:  # the queue is drained: what was measured just now is the path's own
-            self._probing = False
-        elif self._round_limited and self._best_rate > 0:
-            aim = self._best_rate * (self.min_rtt_s * 1.25 + QUEUE_TIME_S)
-            moved = min(aim, self.flight_bytes * 2) if aim > self.flight_bytes else max(aim, self.flight_bytes * 0.7)
-            self.flight_bytes = int(max(MIN_FLIGHT_BYTES, min(MAX_FLIGHT_BYTES, moved)))
-            if now - self._min_rtt_at > MIN_RTT_WINDOW_S:
-                # Our own queue may hide a shorter path, or the path became longer: one nearly empty round tells.
-                self._probing, self.min_rtt_s = True, 0.0
+        """A round trip's worth of bytes was acknowledged since the last call."""
+        match self.phase:
+            case Phase.STARTING if self._round_limited:
+                if self._best_rate < self._last_rate * 1.125:
+                    self.phase = Phase.STEADY
+                self._last_rate = self._best_rate
+            case Phase.STEADY if self._round_limited and self._best_rate > 0:
+                aim, flight = self._aim, self.flight_bytes
+                self.flight_bytes = self._bounded(min(aim, flight * 2) if aim > flight else max(aim, flight * 0.7))
+                if now - self._min_rtt_at > MIN_RTT_WINDOW_S:
+                    self.phase = Phase.DRAINING
+            case Phase.DRAINING:
+                self.phase, self._is_min_rtt_stale = Phase.REFILLING, True
+            case Phase.REFILLING:
+                self.phase = Phase.STEADY
         self._best_rate, self._round_limited, self._round_end = 0.0, False, self._sent
+
+    def _bounded(self, flight: float) -> int:
+        return int(max(MIN_FLIGHT_BYTES, min(MAX_FLIGHT_BYTES, flight)))

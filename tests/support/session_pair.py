@@ -28,20 +28,27 @@ HELLO = Hello(
 
 
 class Way:
-    """One direction of the link."""
+    """One direction of the link. What `burst_bytes` holds passes at once, as through a token bucket; `jitter_s` is
+    asked for each message how much longer it takes (order is kept). All may be changed on the way."""
 
     def __init__(self, latency_s: float, rate_bytes_s: float) -> None:
         self.latency_s = latency_s
         self.rate_bytes_s = rate_bytes_s
+        self.burst_bytes = 0.0
+        self.jitter_s: Callable[[], float] = lambda: 0.0
         self.is_cut = False
         self.free_at = 0.0
         self.bytes = 0
+        self._last_arrival = 0.0
 
     def arrival(self, size: int, now: float) -> float:
         """When a message of `size` bytes that is written now is whole at the other end."""
-        self.free_at = max(self.free_at, now) + size / self.rate_bytes_s
         self.bytes += size
-        return self.free_at + self.latency_s
+        at_once = min(self.burst_bytes, size)
+        self.burst_bytes -= at_once
+        self.free_at = max(self.free_at, now) + (size - at_once) / self.rate_bytes_s
+        self._last_arrival = max(self._last_arrival, self.free_at + self.latency_s + self.jitter_s())
+        return self._last_arrival
 
 
 class SessionPair:
@@ -64,7 +71,6 @@ class SessionPair:
         self.ways = {Role.GATEWAY: Way(latency_s, rate_bytes_s), Role.WORKER: Way(latency_s, rate_bytes_s)}
         self._arriving: list[tuple[float, int, Role, bytes]] = []
         self._order = itertools.count()
-        self._last_arrival = {Role.GATEWAY: 0.0, Role.WORKER: 0.0}
         if hello is not None:
             self.worker.hello(hello)
             self.run_until(lambda: any(isinstance(event, HelloReceived) for _, event in self.events))
