@@ -89,6 +89,11 @@ def test_the_worker_classifies_without_the_gateway(worker_only: Path) -> None:
     assert [one["label"] for one in answer["predictions"]] == ["7"]
 
 
+def test_the_worker_has_its_command_line(worker_only: Path) -> None:
+    """`edge-worker --help` needs nothing that the extras do not bring."""
+    assert "connect" in run(worker_only, "-m", "edge_worker", "--help")
+
+
 @pytest.mark.parametrize("module", ["gateway", "aiohttp", "jwt", "prometheus_client", "pydantic", "structlog"])
 def test_what_the_gateway_needs_is_not_there(worker_only: Path, module: str) -> None:
     """The environment proves something: none of the gateway's libraries can be imported in it."""

@@ -1,0 +1,51 @@
+"""What a worker loads when it starts: only what its backend needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+START = """
+import argparse, asyncio, sys
+from edge_worker.app import Worker
+from edge_worker.config import add_options, load
+
+parser = argparse.ArgumentParser()
+add_options(parser)
+async def main():
+    worker = Worker(load(parser.parse_args(sys.argv[1:]), {}))
+    worker.stop()  # it starts its backend and its links, is told to go, and goes
+    await worker.run()
+asyncio.run(main())
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+HEAVY = {"aiohttp", "cryptography", "cv2", "gateway", "jwt", "numpy", "pydantic", "tensorflow"}
+
+
+def loaded_by(backend: str, tmp_path: Path) -> set[str]:
+    """The top-level modules in a process that started a worker with this backend."""
+    token = tmp_path / "token"
+    token.write_text("a.b.c")
+    options = ["--backend", backend, "--gateway", "wss://127.0.0.1:9", "--token-file", str(token), "--name", "w"]
+    command = [sys.executable, "-c", START, *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_echo_starts_without_anything_heavy(tmp_path: Path) -> None:
+    """A worker that echoes loads websockets and wire, and none of the gateway's libraries, cv2, numpy or tensorflow."""
+    modules = loaded_by("echo", tmp_path)
+    assert {"websockets", "wire"} <= modules
+    assert not modules & HEAVY
+
+
+def test_opencv_starts_without_the_other_engines(tmp_path: Path) -> None:
+    """A worker with OpenCV loads cv2 and numpy, and neither tensorflow nor anything of the gateway's."""
+    pytest.importorskip("cv2")
+    modules = loaded_by("opencv_dnn", tmp_path)
+    assert {"cv2", "numpy"} <= modules
+    assert not modules & (HEAVY - {"cv2", "numpy"})
