@@ -14,13 +14,24 @@ from dataclasses import dataclass
 MIN_SERVICE_S = 1e-4
 """Least service time believed. Below it the tunnel is all of the cost, and round trip / service explodes."""
 
+MAX_SERVICE_S = 86_400.0
+"""Most service time believed: a day."""
+
 _WAITING = "worker_queue"
 
 
 def measured_service_s(worker_s: Mapping[str, float]) -> float | None:
-    """What one exchange says of its worker's speed: its durations without the wait. None if it measured nothing."""
+    """What one exchange says of its worker's speed: its durations without the wait.
+
+    None if it measured nothing, or nothing that can be believed: the numbers come from the worker.
+    """
     steps = [seconds for name, seconds in worker_s.items() if name != _WAITING]
-    return math.fsum(steps) if steps else None
+    return sum(steps) if steps and is_plausible(sum(steps)) else None
+
+
+def is_plausible(service_s: float) -> bool:
+    """Whether an estimate may be made of it; false for NaN and infinities, which would break every comparison."""
+    return 0 <= service_s <= MAX_SERVICE_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from gateway.dispatch.estimator import Estimator
+from gateway.dispatch.estimator import Estimator, is_plausible
 from gateway.dispatch.model import Link, LoadReport, ModelOffer
 from gateway.dispatch.observer import Observer
 from gateway.dispatch.pool import Pool, Rank
@@ -161,6 +161,8 @@ class Fleet:
     def probed(self, replica: Replica, service_s: float | None, reason: str, now: float) -> None:
         """A probe ended: with the seconds it took, or None and why it failed."""
         replica.is_probed_now = False
+        if service_s is not None and not is_plausible(service_s):
+            service_s, reason = None, f"it claims to have taken {service_s} s"
         if service_s is None:
             self._probe_failed(replica, f"probe failed: {reason}", now)
         elif replica.state in (State.PROBING, State.EJECTED):
@@ -216,9 +218,10 @@ class Fleet:
 
     def _apply_offer(self, replica: Replica, offer: ModelOffer, now: float) -> None:
         replica.offer = offer
-        if offer.failure and replica.state is not State.BROKEN:
-            self._move(replica, State.BROKEN, offer.failure)
-        elif not offer.failure and replica.state is State.BROKEN:
+        failure = offer.failure or ("" if offer.slots > 0 else "the worker announced no slots")
+        if failure and replica.state is not State.BROKEN:
+            self._move(replica, State.BROKEN, failure)
+        elif not failure and replica.state is State.BROKEN:
             replica.probe_at = now
             self._move(replica, State.PROBING, "the worker says that it can serve it again")
         self._place(replica, now)
