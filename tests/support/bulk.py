@@ -1,4 +1,4 @@
-"""A large body and, beside it, small requests at a steady pace over a SessionPair: who waits for whom, in virtual time."""
+"""A large body and small requests beside it over a SessionPair: who waits for whom, in virtual time."""
 
 from __future__ import annotations
 

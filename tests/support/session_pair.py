@@ -97,7 +97,7 @@ class SessionPair:
         end = self.now + at_most_s
         self._flush()
         while self._arriving and self._step(end):
-            pass
+            self._flush()
 
     def run_until(self, condition: Callable[[], bool], at_most_s: float = 60.0) -> None:
         """Lets time pass until `condition` holds. Raises AssertionError when it does not within `at_most_s`."""

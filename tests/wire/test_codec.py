@@ -113,8 +113,7 @@ def test_what_was_read_can_be_written_again(frame: Frame) -> None:
 def read(noise: bytes) -> Frame | None:
     try:
         frame = decode(noise)
-    except FrameError as error:
-        assert str(error)
+    except FrameError:
         return None
     encode(frame)
     return frame
