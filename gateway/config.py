@@ -79,6 +79,8 @@ class Listen(Section):
     """Address to listen on; `0.0.0.0` is every IPv4 address, `::` every address of both kinds."""
     port: Port = 8443
     """TCP port; 0 lets the system choose one."""
+    name: str = ""
+    """This gateway's name in workers' logs; empty takes the machine's host name."""
 
 
 class Admin(Section):
@@ -124,6 +126,8 @@ class Auth(Section):
     """The `aud` that a token must carry."""
     leeway_s: Annotated[float, Field(ge=0, le=300)] = 10.0
     """Seconds by which the clocks of issuer and gateway may differ; 0 allows none."""
+    token_grace_s: Annotated[float, Field(ge=0, le=86400)] = 30.0
+    """How long a worker's tunnel outlives its token, for a renewal that is late; 0 cuts it off at once."""
 
 
 class Limits(Section):
@@ -141,6 +145,8 @@ class Limits(Section):
     """Bytes of bodies that all requests together may hold; the next piece of a body is answered 429."""
     max_requests: Count = 4096
     """Inference requests at the same time; the next one is answered 429."""
+    max_workers: Count = 10_000
+    """Workers' tunnels at the same time; the next worker is answered 503."""
     max_header_bytes: Annotated[int, Field(ge=1024, le=65536)] = 8190
     """Longest request line and longest header, in bytes."""
     max_headers: Annotated[int, Field(ge=16, le=1000)] = 64

@@ -7,6 +7,7 @@ Names begin with `gateway_` and end in their unit; every reason for which a requ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -48,6 +49,10 @@ class Metrics:
         self.worker_changes = self._tally(
             "gateway_worker_changes", "Workers that joined, left or changed their readiness.", ("state",)
         )
+        self.tunnels_opened = self._tally("gateway_tunnels_opened", "Workers let in.", ())
+        self.tunnels_ended = self._tally(
+            "gateway_tunnels_ended", "Workers' connections that ended, by close code.", ("code",)
+        )
         self.durations = self._spread("gateway_request_duration_seconds", "Head received to answer ready.", ("route",))
         self.stages = self._spread(
             "gateway_exchange_stage_seconds", "Where an answered image's time went (see Server-Timing).", ("stage",)
@@ -66,6 +71,16 @@ class Metrics:
         """One image was answered; its (stage, seconds)."""
         for name, seconds in stages:
             self.stages.observe(seconds, name)
+
+    # ---- tunnel.server.TunnelObserver
+
+    def tunnel_opened(self) -> None:
+        """A worker was let in."""
+        self.tunnels_opened.add()
+
+    def tunnel_ended(self, code: Enum) -> None:
+        """A worker's connection is over, whether it was let in or not. `code` is the wire protocol's CloseCode."""
+        self.tunnels_ended.add(code.name.lower())
 
     # ---- dispatch.observer.Observer
 

@@ -26,6 +26,8 @@ class HttpCall:
     received_bytes: int = 0
     failure: str = ""
     """The code of the error that was the answer; empty when there was none."""
+    is_tunnel: bool = False
+    """A worker's connection: it lasts for days, so neither its duration nor its end says anything of a request."""
     part_errors: list[str] = field(default_factory=list)
     """Codes of the files that failed in a request that itself succeeded."""
 

@@ -54,12 +54,14 @@ class Envelope:
             response = await self._answer(request, call, handler)
         except asyncio.CancelledError:
             # The connection is gone, or the server is closing it at the end of its grace time.
-            self._metrics.failures.add(ClientGone.code)
-            self._ended(request, call, 499)
+            if not call.is_tunnel:
+                self._metrics.failures.add(ClientGone.code)
+                call.failure = ClientGone.code
+                self._ended(request, call, problem_of(ClientGone("")).status)
             raise
         if not response.prepared:
             self._mark(response, call)
-        self._ended(request, call, response.status)
+            self._ended(request, call, response.status)
         return response
 
     async def _answer(self, request: web.Request, call: HttpCall, handler: Handler) -> web.StreamResponse:

@@ -64,6 +64,9 @@ CODE_BY_STATUS: Mapping[int, str] = {
 }
 """Names for what the HTTP library answers on its own."""
 
+FAILURE_CODES = frozenset(error.code for error in STATUS_BY_ERROR) | frozenset(CODE_BY_STATUS.values())
+"""Every reason for which a request can fail, under which it is also counted."""
+
 INTERNAL = Entry(500, "The gateway failed")
 
 

@@ -118,6 +118,8 @@ class Inference:
         if not is_multipart and not is_image_like(content_type):
             detail = f"{head.shown(media_type)} is not taken: send an image as the body, or files as {MULTIPART}"
             raise UnsupportedMedia(detail)
+        if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+            raise UnsupportedMedia("a Content-Encoding is not taken: send the image as it is")
         self._refuse_early(request, order.model, is_multipart)
         await _continue(request)
         if is_multipart:
@@ -127,7 +129,7 @@ class Inference:
     def _refuse_early(self, request: web.Request, model: str, is_multipart: bool) -> None:
         """What would be refused whatever the body holds is refused before the body is sent. Raises GatewayError."""
         limit = self._limits.max_multipart_bytes if is_multipart else self._limits.max_body_bytes
-        size = _declared_bytes(request)
+        size = request.content_length
         if size is not None and size > limit:
             name = "max_multipart_bytes" if is_multipart else "max_body_bytes"
             raise PayloadTooLarge(f"the body has {size} bytes, and {limit} are allowed (limits.{name})")
@@ -144,7 +146,7 @@ class Inference:
         now = self._clock()
         call = order.call
         stream = ClientStream(request.content, self._pace, now + order.asked.timeout_s, self._clock)
-        body = ArrivingBody(stream, _declared_bytes(request), self._limits.max_body_bytes, self._budget)
+        body = ArrivingBody(stream, request.content_length, self._limits.max_body_bytes, self._budget)
         try:
             await body.receive_head()
             if body.is_complete and not body.received_bytes:
@@ -205,8 +207,3 @@ async def _continue(request: web.Request) -> None:
         await request.writer.write(CONTINUE)
         # Nothing of the answer itself was sent yet: aiohttp decides by this whether an error can still be reported.
         request.writer.output_size = 0
-
-
-def _declared_bytes(request: web.Request) -> int | None:
-    """The body's length if the client says it; a Content-Encoding makes Content-Length the length of something else."""
-    return None if hdrs.CONTENT_ENCODING in request.headers else request.content_length

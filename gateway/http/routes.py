@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from aiohttp import web
 
 from gateway.config import Config
+from gateway.http.call import CALL
 from gateway.http.envelope import Envelope, Handler, envelope
+from gateway.http.errors import FAILURE_CODES
 from gateway.http.gate import Gate
 from gateway.http.gauges import fleet_gauges
 from gateway.http.inference import Inference, leave_expectation
@@ -18,6 +20,9 @@ from gateway.http.ports import Authenticator, Dispatcher
 from gateway.http.views import AdminViews, Views, healthz
 from gateway.metrics import Metrics
 
+Tunnel = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
+"""Serves a worker's WebSocket, given the request and the worker's address, for as long as it is open."""
+
 
 def build_app(
     dispatcher: Dispatcher,
@@ -25,14 +30,16 @@ def build_app(
     metrics: Metrics,
     config: Config,
     *,
-    tunnel: Handler | None = None,
+    tunnel: Tunnel | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> web.Application:
-    """The public application. `tunnel` serves the workers' WebSocket; `clock` is the one of job deadlines."""
+    """The public application. `clock` is the one of job deadlines."""
     gate = Gate(authenticator, metrics, clock)
     inference = Inference(
         dispatcher, gate, metrics, config.limits, may_pin=config.dispatch.policy == "pin", clock=clock
     )
+    for code in FAILURE_CODES:
+        metrics.failures.start(code)
     views = Views(dispatcher, gate, openapi_document(has_tunnel=tunnel is not None))
     app = web.Application(middlewares=[_envelope(metrics, config, logs_requests=config.log.requests)])
     app.router.add_post("/inference/{model}", inference.handle, expect_handler=leave_expectation)
@@ -41,7 +48,7 @@ def build_app(
     app.router.add_get("/readyz", views.readyz)
     app.router.add_get("/openapi.json", views.openapi)
     if tunnel is not None:
-        app.router.add_get(TUNNEL_PATH, tunnel, allow_head=False)
+        app.router.add_get(TUNNEL_PATH, _tunnel_handler(tunnel), allow_head=False)
     return app
 
 
@@ -58,3 +65,12 @@ def build_admin_app(dispatcher: Dispatcher, metrics: Metrics, config: Config) ->
 
 def _envelope(metrics: Metrics, config: Config, *, logs_requests: bool) -> Envelope:
     return envelope(metrics, config.proxy.trusted, logs_requests=logs_requests)
+
+
+def _tunnel_handler(tunnel: Tunnel) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        call = request[CALL]
+        call.is_tunnel = True
+        return await tunnel(request, call.client)
+
+    return handle

@@ -40,6 +40,8 @@ class HttpProtocol(web.RequestHandler):
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
+            # A photograph does not shrink, and what a body would unpack to is not in its Content-Length.
+            auto_decompress=False,
             access_log=None,  # type: ignore[arg-type] # aiohttp's own way to say none; the envelope writes the line
             keepalive_timeout=limits.keepalive_timeout_s,
             lingering_time=LINGER_S,
@@ -83,10 +85,7 @@ class HttpProtocol(web.RequestHandler):
             self._log.error("connection_failed", request_id=request_id, exc_info=exc)
         else:
             self._log.info("request_unreadable", client=request.remote, detail=problem.detail, request_id=request_id)
-        response = problem.response(request_id)
-        now = time.monotonic()
-        response.headers[head.REQUEST_ID] = request_id
-        response.headers["Server-Timing"] = server_timing(Stopwatch(now).stages(now))
+        response = _marked(problem, request_id)
         response.force_close()
         return response
 
@@ -97,7 +96,7 @@ class HttpProtocol(web.RequestHandler):
         if isinstance(resp, web.HTTPException):
             problem = problem_of_http_exception(resp, head.shown(request.path))
             self._metrics.failures.add(problem.code)
-            resp = problem.response(head.request_id_of(request.headers))
+            resp = _marked(problem, head.request_id_of(request.headers))
         return await super().finish_response(request, resp, start_time)
 
     def _problem(self, status: int, exc: BaseException | None, message: str | None) -> Problem:
@@ -119,6 +118,15 @@ class HttpProtocol(web.RequestHandler):
         if not self._request_count:
             self._metrics.connections_closed.add("slow_head")
             self.force_close()
+
+
+def _marked(problem: Problem, request_id: str) -> web.Response:
+    """The headers that every answer has, for one that the envelope does not see."""
+    response = problem.response(request_id)
+    now = time.monotonic()
+    response.headers[head.REQUEST_ID] = request_id
+    response.headers["Server-Timing"] = server_timing(Stopwatch(now).stages(now))
+    return response
 
 
 class _Server(web.Server):

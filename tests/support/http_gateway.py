@@ -7,6 +7,7 @@ async with serving(FakeDispatcher()) as served:
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,8 +18,7 @@ from gateway.auth import Reason, TokenRefused
 from gateway.config import Config
 from gateway.dispatch.model import Job, Reply, Timing
 from gateway.errors import Forbidden
-from gateway.http.envelope import Handler
-from gateway.http.routes import build_app
+from gateway.http.routes import Tunnel, build_app
 from gateway.http.server import HttpServer, serve
 from gateway.metrics import Metrics
 
@@ -148,13 +148,18 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    dispatcher: FakeDispatcher, config: Mapping[str, Mapping[str, object]] | None = None, tunnel: Handler | None = None
+    dispatcher: FakeDispatcher,
+    config: Mapping[str, Mapping[str, object]] | None = None,
+    tunnel: Tunnel | None = None,
+    ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Served]:
     """`config` by section and field; the rest has its defaults."""
     settings = Config.model_validate(config or {})
     metrics = Metrics()
     app = build_app(dispatcher, FakeAuthenticator(), metrics, settings, tunnel=tunnel)
-    server = await serve(app, "127.0.0.1", 0, limits=settings.limits, metrics=metrics, grace_s=0.0)
+    server = await serve(
+        app, "127.0.0.1", 0, limits=settings.limits, metrics=metrics, ssl_context=ssl_context, grace_s=0.0
+    )
     headers = {"Authorization": f"Bearer {TOKEN}"}
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}", headers=headers) as session:

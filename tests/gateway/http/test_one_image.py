@@ -105,10 +105,12 @@ async def test_answers_every_failure_as_a_problem(error: Exception, status: int,
 @pytest.mark.parametrize("reply", [b"not json", b"[1]", b"\xff", b"[" * 100_000])
 async def test_blames_a_worker_for_nonsense(reply: bytes) -> None:
     """A worker that answers something else than a JSON object is a 502, and none of it reaches the client."""
-    async with serving(FakeDispatcher(answers={b"picture": reply})) as served:
-        async with served.session.post("/inference/digits", data=b"picture") as answer:
-            assert answer.status == 502
-            assert (await answer.json())["code"] == "worker_failed"
+    async with (
+        serving(FakeDispatcher(answers={b"picture": reply})) as served,
+        served.session.post("/inference/digits", data=b"picture") as answer,
+    ):
+        assert answer.status == 502
+        assert (await answer.json())["code"] == "worker_failed"
 
 
 async def test_a_gone_client_cancels_the_work() -> None:

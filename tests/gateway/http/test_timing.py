@@ -1,0 +1,30 @@
+"""Where a request's time went."""
+
+from __future__ import annotations
+
+from gateway.dispatch.model import Timing
+from gateway.http.timing import MAX_WORKER_STAGES, STAGES, Stopwatch, exchange_stages, server_timing, timing_ms
+
+
+def test_stages_come_in_the_order_in_which_they_happen() -> None:
+    """A whole exchange gives every stage once, in the documented order."""
+    watch = Stopwatch(started=1.0)
+    watch.auth_s = 0.001
+    watch.exchange = Timing(worker_s=dict.fromkeys(STAGES[4:9], 0.002))
+    assert tuple(name for name, _ in watch.stages(now=1.5)) == STAGES
+
+
+def test_unknown_parts_are_left_out() -> None:
+    """A request that was refused early says what is known of it."""
+    assert server_timing(Stopwatch(started=1.0).stages(now=1.00025)) == "total;dur=0.250"
+
+
+def test_a_worker_cannot_forge_the_header() -> None:
+    """Names that are no names, or the gateway's own, are dropped; negative times are 0; their number is bounded."""
+    worker_s = {"a, b;dur": 1.0, "Inference": 1.0, "queue": 9.0, "total": 9.0, "decode": -1.0}
+    stages = dict(exchange_stages(Timing(queue_s=0.5, worker_s=worker_s)))
+    assert set(stages) == {"queue", "upload", "tunnel_out", "decode", "tunnel_back"}
+    assert stages["queue"] == 0.5
+    assert timing_ms(stages.items())["decode"] == 0.0
+    many = Timing(worker_s={f"step_{number}": 1.0 for number in range(1000)})
+    assert len(list(exchange_stages(many))) == 4 + MAX_WORKER_STAGES
