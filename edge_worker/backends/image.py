@@ -2,7 +2,7 @@
 
 The header is read and bounded first (image_header.py), and only a file that says it is whole reaches the decoder.
 What comes out is always [height, width, 3] uint8; what cannot is one BadInput. Transparency is laid over white, as a
-browser's page does; alpha in a BMP or in a grey TIFF is ignored, for most writers leave noise there.
+browser's page does; OpenCV does not tell the alpha of a grey TIFF, so that one is ignored.
 """
 
 from __future__ import annotations
@@ -42,8 +42,6 @@ def decode_image(body: bytes | memoryview, max_pixels: int, least: tuple[int, in
     match header.format:
         case "JPEG":
             return _upright(_decode_jpeg(body, header, least), header.orientation)
-        case "BMP":
-            return cast(Pixels, _decoded(body, header, cv2.IMREAD_COLOR_RGB))
         case "GIF":  # the other frames are cut off, or OpenCV would read through all of them
             body = bytes(memoryview(body)[: header.first_frame_bytes]) + b";"
             return _to_rgb(_decoded(body, header, cv2.IMREAD_UNCHANGED), header)

@@ -103,8 +103,6 @@ def _read_jpeg(view: memoryview) -> ImageHeader:
             continue
         (length,) = struct.unpack_from(">H", view, position)
         segment = view[position + 2 : position + max(length, 2)]
-        if position + length > len(view):
-            raise _truncated("JPEG", "it ends inside a segment")
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack_from(">HH", segment, 1)
         elif marker == 0xDA:

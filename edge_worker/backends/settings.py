@@ -8,7 +8,8 @@ from pathlib import Path
 from edge_worker.backends.service_time import ServiceTime
 
 DEFAULT_MAX_PIXELS = 64_000_000
-"""Pixels: over what phones take at full resolution (50 million), 192 MB decoded. Browsers stop at 2 to 5 times that."""
+"""Pixels: over what phones take at full resolution (50 million). Decoding so many takes 0.4 GB of memory for a slot, or
+1 GB where they are of 16 bits with alpha. Browsers stop at 2 to 5 times that."""
 
 
 @dataclass(frozen=True, slots=True)

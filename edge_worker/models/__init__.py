@@ -1,0 +1,1 @@
+"""Which models a worker has: descriptions, checks, and the one that is shipped. Loads no engine."""

@@ -131,7 +131,7 @@ def rgba(alpha: int) -> NDArray[np.uint8]:
     return np.dstack([pictures.picture(), np.full((HEIGHT, WIDTH), alpha, np.uint8)])
 
 
-@pytest.mark.parametrize("extension", [".png", ".webp"])
+@pytest.mark.parametrize("extension", [".png", ".webp", ".bmp"])
 @pytest.mark.parametrize(("alpha", "red"), [(255, 200), (0, 255), (128, 227)])
 def test_what_is_transparent_is_laid_over_white(extension: str, alpha: int, red: int) -> None:
     """As on a white page: opaque stays, clear becomes white, half is half of both."""
@@ -157,8 +157,8 @@ def test_a_tiff_says_what_its_fourth_sample_is(depth: type[np.generic], kind: in
     assert abs(int(decoded[HEIGHT // 2, 4, 0]) - red) <= 1
 
 
-def test_the_fourth_byte_of_a_bmp_is_padding() -> None:
-    """Most 32-bit BMPs hold zeros there, and are not invisible."""
+def test_the_fourth_byte_of_a_plain_bmp_is_padding() -> None:
+    """Most 32-bit BMPs declare no alpha and hold zeros there: they are not invisible."""
     head = (
         b"BM" + struct.pack("<IHHI", 54 + 64, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 4, 4, 1, 32, 0, 0, 0, 0, 0, 0)
     )
