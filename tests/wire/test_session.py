@@ -337,7 +337,7 @@ def test_an_answer_that_breaks_a_rule_ends_its_exchange_only(frames: list[Frame]
     ],
 )
 def test_what_no_honest_peer_says_ends_the_session(role: Role, frame: Frame, text: str) -> None:
-    """A number that was never opened, a body without credit, a count that cannot be: the tunnel is not to be trusted."""
+    """A number that was never opened, a body without credit, a count that cannot be: the tunnel cannot go on."""
     session = opened(role, exchanges=3)
     session.receive(encode(frame), 0.0)
     ended = ending(session)
