@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum, auto
+from math import inf
 
 from .errors import LocalProtocolError, RemoteProtocolError
 from .limits import (
@@ -135,8 +136,10 @@ class Path:
 
     As BBR does, it takes the highest delivery rate of each round trip and the least round trip, and aims at
     rate x (least round trip x 1.25 + QUEUE_TIME_S) bytes in flight. Unlike BBR it moves towards that aim once per
-    round, at most doubling and at most losing 30 %, so that neither a token bucket's first burst nor one stalled
-    event loop decides alone. Rounds in which the application, not the path, was the limit change nothing.
+    round, at most doubling and at most losing 30 %, so that one slow moment does not decide alone; but when even the
+    quickest acknowledgement of a round took more than twice what is aimed at, a queue stands that everybody waits
+    behind (a token bucket ran dry, the link became slower), and it goes there at once. Other rounds in which the
+    application or credit, not the path, was the limit change nothing.
     """
 
     __slots__ = (
@@ -149,6 +152,7 @@ class Path:
         "_min_rtt_at",
         "_round_end",
         "_round_limited",
+        "_round_rtt_s",
         "_samples",
         "_sent",
         "flight_bytes",
@@ -169,6 +173,7 @@ class Path:
         self._samples: deque[tuple[int, float, int, float]] = deque()  # bounded: one per ACK_NOW frame in flight
         self._round_end = 0
         self._round_limited = False
+        self._round_rtt_s = inf  # the least of this round
         self._best_rate = self._last_rate = 0.0
 
     @property
@@ -226,6 +231,7 @@ class Path:
 
     def _measured_by_ack(self, rtt_s: float, now: float) -> None:
         self.measured_rtt(rtt_s, now)
+        self._round_rtt_s = min(self._round_rtt_s, rtt_s)
         has_queue = rtt_s > self.min_rtt_s * 1.125 + QUEUE_TIME_S / 2
         if self.phase is Phase.STARTING and self._round_limited and has_queue:
             self.phase = Phase.STEADY
@@ -240,6 +246,10 @@ class Path:
     def _aim(self) -> float:
         return self._best_rate * (self.min_rtt_s * 1.25 + QUEUE_TIME_S)
 
+    @property
+    def _has_standing_queue(self) -> bool:
+        return inf > self._round_rtt_s > 2 * (self.min_rtt_s * 1.25 + QUEUE_TIME_S)
+
     def _end_round(self, now: float) -> None:
         """A round trip's worth of bytes was acknowledged since the last call."""
         match self.phase:
@@ -247,16 +257,17 @@ class Path:
                 if self._best_rate < self._last_rate * 1.125:
                     self.phase = Phase.STEADY
                 self._last_rate = self._best_rate
-            case Phase.STEADY if self._round_limited and self._best_rate > 0:
-                aim, flight = self._aim, self.flight_bytes
-                self.flight_bytes = self._bounded(min(aim, flight * 2) if aim > flight else max(aim, flight * 0.7))
+            case Phase.STEADY if self._best_rate > 0 and (self._round_limited or self._has_standing_queue):
+                most, least = self.flight_bytes * 2, 0.0 if self._has_standing_queue else self.flight_bytes * 0.7
+                self.flight_bytes = self._bounded(max(least, min(most, self._aim)))
                 if now - self._min_rtt_at > MIN_RTT_WINDOW_S:
                     self.phase = Phase.DRAINING
             case Phase.DRAINING:
                 self.phase, self._is_min_rtt_stale = Phase.REFILLING, True
             case Phase.REFILLING:
                 self.phase = Phase.STEADY
-        self._best_rate, self._round_limited, self._round_end = 0.0, False, self._sent
+        self._best_rate, self._round_rtt_s = 0.0, inf
+        self._round_limited, self._round_end = False, self._sent
 
     def _bounded(self, flight: float) -> int:
         return int(max(MIN_FLIGHT_BYTES, min(MAX_FLIGHT_BYTES, flight)))

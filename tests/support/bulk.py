@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.support.session_pair import SessionPair
@@ -13,6 +14,8 @@ SMALL_BYTES = 1000
 ANSWER_BYTES = 300
 PIECE = bytes(64 << 10)
 STEP_S = 0.001
+SMALL_EVERY_S = 0.037
+AT_MOST_S = 600.0
 
 
 @dataclass
@@ -50,7 +53,7 @@ class _Run:
                 worker.send_body(event.exchange, bytes(ANSWER_BYTES), end=True)
         elif role is Role.GATEWAY and isinstance(event, BodySent):
             self.feed()
-        elif role is Role.GATEWAY and isinstance(event, BodyEnded):
+        elif role is Role.GATEWAY and isinstance(event, BodyEnded) and event.exchange in self.small:
             began = self.small.pop(event.exchange)
             self.seen.small_s.append((began - self.began, now - began))
 
@@ -68,16 +71,18 @@ class _Run:
         self.small[number] = now
 
 
-def share(pair: SessionPair, total_bytes: int, small_every_s: float = 0.037, at_most_s: float = 600.0) -> Shared:
-    """Sends `total_bytes` to the worker, and a small request each `small_every_s`, until the large body is there."""
+def share(pair: SessionPair, total_bytes: int, watch: Callable[[], object] = lambda: None) -> Shared:
+    """Sends `total_bytes` to the worker, and a small request each SMALL_EVERY_S, until the large body is there. `watch`
+    is called each millisecond."""
     run = _Run(pair, total_bytes)
-    next_small = pair.now + small_every_s
+    next_small = pair.now + SMALL_EVERY_S
     run.feed()
     while not run.seen.seconds:
-        assert pair.now - run.began < at_most_s, f"{run.left} bytes unsent after {at_most_s} s"
+        assert pair.now - run.began < AT_MOST_S, f"{run.left} bytes unsent after {AT_MOST_S} s"
         if pair.now >= next_small:
             run.ask()
-            next_small += small_every_s
+            next_small += SMALL_EVERY_S
         pair.advance(STEP_S)
+        watch()
         run.seen.most_in_flight = max(run.seen.most_in_flight, pair.gateway.path.in_flight)
     return run.seen
