@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import FrameType
 
 from demo.stack import REPOSITORY, Stack, StackError, port_is_free
@@ -39,11 +40,12 @@ def main() -> int:
     """The program. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m demo", description="A gateway, two workers, one picture.")
     parser.add_argument("--once", action="store_true", help="stop after one picture")
+    parser.add_argument("--directory", type=Path, default=DIRECTORY, help="for keys, tokens and logs (default: .demo)")
     flags = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
-        with Stack(DIRECTORY) as stack:
+        with Stack(flags.directory) as stack:
             _start(stack)
             _show_one(stack)
             if not flags.once:
@@ -62,7 +64,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 def _start(stack: Stack) -> None:
     began = time.monotonic()
-    print("making a development CA, keys and tokens in .demo")
+    print(f"making a development CA, keys and tokens in {_shown(stack.directory)}")
     stack.credentials.make()
     port = PORT if port_is_free(PORT) else 0
     if not port:
@@ -88,9 +90,10 @@ def _show_one(stack: Stack) -> None:
     print("where the time went, in milliseconds:")
     for name, milliseconds in _stages(answer_headers):
         print(f"  {milliseconds:8.3f}  {name:13} {STAGES.get(name, '')}")
+    files = _shown(stack.directory)
     print(f"""
 a picture of your own:
-  curl --cacert .demo/ca.pem -H "Authorization: Bearer $(cat .demo/client.token)" \\
+  curl --cacert {files}/ca.pem -H "Authorization: Bearer $(cat {files}/client.token)" \\
        -H 'Content-Type: image/png' --data-binary @{SAMPLE} \\
        {stack.url}/inference/{MODEL}
 """)
@@ -102,8 +105,14 @@ def _stages(headers: Mapping[str, str]) -> list[tuple[str, float]]:
     return [(name, float(milliseconds)) for name, _, milliseconds in entries]
 
 
+def _shown(directory: Path) -> Path:
+    """As short as it can be from where `make demo` was typed."""
+    return directory.relative_to(REPOSITORY) if directory.is_relative_to(REPOSITORY) else directory
+
+
 def _stay(stack: Stack) -> None:
-    print(f"workers and metrics: http://localhost:{stack.admin_port}/workers and /metrics. Logs: .demo/*.log")
+    logs = _shown(stack.directory) / "*.log"
+    print(f"workers and metrics: http://localhost:{stack.admin_port}/workers and /metrics. Logs: {logs}")
     print("Ctrl-C stops everything")
     gone: set[str] = set()
     while stack.gateway.is_running:

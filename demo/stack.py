@@ -15,9 +15,13 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 READY_TIMEOUT_S = 60.0
@@ -72,6 +76,7 @@ class Process:
     def __init__(self, name: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
         self.name = name
         self.log = log
+        self._is_stopping = False
         with log.open("ab") as output:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
@@ -98,14 +103,26 @@ class Process:
         return self.popen.wait(timeout_s)
 
     def stop(self) -> int:
-        """SIGTERM, then SIGKILL for one that stays; the exit status."""
-        self.signal(signal.SIGCONT)
-        self.signal(signal.SIGTERM)
+        """SIGTERM, if it has had none (a second one would cut it off), then SIGKILL for one that stays; the status."""
+        self.begin_stop()
         try:
             return self.wait()
         except subprocess.TimeoutExpired:
-            self.popen.kill()
+            self.kill()
             return self.wait()
+
+    def begin_stop(self) -> None:
+        """Asks it to leave and does not wait."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            self.signal(signal.SIGTERM)
+            self.signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL, and its end; harmless when it is gone."""
+        if self.is_running:
+            self.popen.kill()
+        self.popen.wait()
 
     def output(self) -> str:
         """All that it wrote so far."""
@@ -132,6 +149,8 @@ class Stack:
         self.admin_port = 0
         self.gateway: Process
         self.workers: dict[str, Process] = {}
+        self._started: list[Process] = []
+        """All, also those whose place another one has taken."""
 
     def __enter__(self) -> Stack:
         return self
@@ -160,7 +179,9 @@ class Stack:
         }
         log = self._log("gateway")
         variables = {f"GATEWAY_{name}": str(value) for name, value in environment.items()}
-        self.gateway = Process("gateway", ["gateway", "serve"], log, variables)
+        with _held_signals():
+            self.gateway = Process("gateway", ["gateway", "serve"], log, variables)
+            self._started.append(self.gateway)
         line = json.loads(self.gateway.wait_for(r'\{[^\n]*"event": "serving"[^\n]*\}').group())
         self.port, self.admin_port = line["port"], line["admin_port"]
 
@@ -169,9 +190,16 @@ class Stack:
         files = self.credentials
         arguments = ["edge_worker", "connect", "--gateway", gateway or f"wss://localhost:{self.port}", "--name", name]
         arguments += ["--token-file", str(files.worker_token(name)), "--ca-file", str(files.ca)]
-        process = Process(name, [*arguments, "--log-format", "json", *options], self._log(name), {})
+        log = self._log(name)
+        with _held_signals():
+            process = Process(name, [*arguments, "--log-format", "json", *options], log, {})
+            self._started.append(process)
         self.workers[name] = process
         return process
+
+    def kill_worker(self, name: str) -> None:
+        """Ends a worker without a goodbye, and no longer waits for it."""
+        self.workers.pop(name).kill()
 
     def wait_ready(self, model: str, workers: int, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Waits until so many workers are ready for the model. Raises StackError."""
@@ -188,6 +216,16 @@ class Stack:
         _, _, body = self.request("GET", "/readyz")
         return int(json.loads(body)["models"].get(model, 0))
 
+    def workers_view(self) -> list[dict[str, Any]]:  # Any: JSON
+        """The operator's view of every worker."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=60)
+        try:
+            connection.request("GET", "/workers")
+            view: list[dict[str, Any]] = json.load(connection.getresponse())["workers"]
+            return view
+        finally:
+            connection.close()
+
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Mapping[str, str], bytes]:
@@ -203,12 +241,17 @@ class Stack:
             connection.close()
 
     def stop(self) -> None:
-        """Stops the workers, then the gateway."""
+        """Stops the workers and the gateway. A second Ctrl-C meanwhile leaves nothing running either."""
         processes = [*self.workers.values(), *([self.gateway] if hasattr(self, "gateway") else [])]
-        for process in processes:
-            process.signal(signal.SIGTERM)
-        for process in processes:
-            process.stop()
+        try:
+            for process in processes:
+                process.begin_stop()
+            for process in processes:
+                process.stop()
+        finally:
+            with _held_signals():
+                for process in self._started:
+                    process.kill()
 
     def _log(self, name: str) -> Path:
         log = self.directory / f"{name}.log"
@@ -225,6 +268,29 @@ def port_is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+@contextmanager
+def _held_signals() -> Iterator[None]:
+    """Delays what would interrupt us: no process is started without a name to stop it by. Blocking the signals would be
+    shorter, but a child begins with the signals blocked that its parent has."""
+    if threading.current_thread() is not threading.main_thread():  # signals do not reach others
+        yield
+        return
+    held: list[int] = []
+
+    def hold(number: int, _frame: FrameType | None) -> None:
+        held.append(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [(number, signal.signal(number, hold)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+        for interrupt in held:
+            signal.raise_signal(signal.Signals(interrupt))
 
 
 def _run(command: Sequence[str]) -> str:
