@@ -6,6 +6,8 @@ A worker's answer is untrusted: it must be one JSON object within a bound before
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from gateway.dispatch.model import Job, Reply
 from gateway.errors import WorkerFailed
@@ -17,6 +19,16 @@ MAX_ANSWER_BYTES = 4 << 20
 """A thousand labels are some 100 kB; more than this is not an answer of this API."""
 
 
+class Answer(NamedTuple):
+    """One image's answer."""
+
+    result: dict[str, object]
+    """What the client gets."""
+    worker: str
+    stages: Sequence[tuple[str, float]]
+    """(name, seconds) of the exchange."""
+
+
 class Exchanger:
     """Asks the dispatcher, checks and completes what comes back, and counts where the time went."""
 
@@ -24,8 +36,8 @@ class Exchanger:
         self._dispatcher = dispatcher
         self._metrics = metrics
 
-    async def answer(self, job: Job, request_id: str) -> tuple[dict[str, object], Reply]:
-        """(the result, the reply it came from, whose body is consumed). Raises GatewayError."""
+    async def answer(self, job: Job, request_id: str) -> Answer:
+        """Raises GatewayError."""
         async with self._dispatcher.exchange(job) as reply:
             result = _result(await self._read(reply), reply)
         stages = list(exchange_stages(reply.timing))
@@ -33,7 +45,7 @@ class Exchanger:
         result["worker"] = reply.timing.worker
         result["request_id"] = request_id
         result["timing_ms"] = timing_ms(stages)
-        return result, reply
+        return Answer(result, reply.timing.worker, stages)
 
     async def _read(self, reply: Reply) -> bytes:
         try:

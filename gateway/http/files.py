@@ -155,9 +155,9 @@ class FilesRequest:
         if not file.size_bytes:
             raise BadInput("the file is empty")
         job = make_job(WholeBody(file.pieces), number, file.head.content_type)
-        result, reply = await self._exchanger.answer(job, job.id)
-        self.workers[reply.timing.worker] = None
-        return result
+        answer = await self._exchanger.answer(job, job.id)
+        self.workers[answer.worker] = None
+        return answer.result
 
     def _raise_common(self, outcomes: list[Outcome]) -> None:
         first = outcomes[0]

@@ -16,12 +16,12 @@ from urllib.parse import quote
 from aiohttp import HttpVersion11, hdrs, web
 
 from gateway.config import Limits
-from gateway.dispatch.model import Body, Job, Reply
+from gateway.dispatch.model import Body, Job
 from gateway.errors import BadInput, Draining, PayloadTooLarge, QueueFull, UnknownModel, UnsupportedMedia
 from gateway.http import head
 from gateway.http.body import ArrivingBody, ByteBudget, ClientStream
 from gateway.http.call import CALL, HttpCall
-from gateway.http.exchange import Exchanger
+from gateway.http.exchange import Answer, Exchanger
 from gateway.http.files import FilesRequest
 from gateway.http.gate import Gate
 from gateway.http.groups import first_error
@@ -152,15 +152,15 @@ class Inference:
             if body.is_complete and not body.received_bytes:
                 raise BadInput("the body is empty: send an image")
             job = order.job(body, call.request_id, media_type, now)
-            result, reply = await self._exchange(job, body)
+            answer = await self._exchange(job, body)
         finally:
             call.received_bytes = body.received_bytes
             body.release()
-        call.worker = reply.timing.worker
-        call.stopwatch.exchange = reply.timing
-        return web.json_response(result)
+        call.worker = answer.worker
+        call.stopwatch.exchange_stages = answer.stages
+        return web.json_response(answer.result)
 
-    async def _exchange(self, job: Job, body: ArrivingBody) -> tuple[dict[str, object], Reply]:
+    async def _exchange(self, job: Job, body: ArrivingBody) -> Answer:
         """Exchanges the job, while the rest of its body arrives if there is a rest."""
         if body.is_complete:
             return await self._exchanger.answer(job, job.id)

@@ -7,7 +7,7 @@ shown in milliseconds with three decimals (W3C Server Timing 3). What a worker c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from gateway.dispatch.model import Timing
 
@@ -23,21 +23,20 @@ _STAGE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 class Stopwatch:
     """Collects one request's durations, in seconds, as they become known."""
 
-    __slots__ = ("auth_s", "exchange", "started")
+    __slots__ = ("auth_s", "exchange_stages", "started")
 
     def __init__(self, started: float) -> None:
         self.started = started
         """Monotonic seconds when the request's head had arrived."""
         self.auth_s: float | None = None
-        self.exchange: Timing | None = None
-        """The answering exchange's times; None where there was none, or more than one."""
+        self.exchange_stages: Sequence[tuple[str, float]] = ()
+        """The answering exchange's times; empty where there was none, or more than one."""
 
     def stages(self, now: float) -> Iterator[tuple[str, float]]:
         """(name, seconds) of everything known so far, `total` last."""
         if self.auth_s is not None:
             yield "auth", self.auth_s
-        if self.exchange is not None:
-            yield from exchange_stages(self.exchange)
+        yield from self.exchange_stages
         yield "total", now - self.started
 
 
@@ -49,7 +48,7 @@ def exchange_stages(timing: Timing) -> Iterator[tuple[str, float]]:
     for index, (name, seconds) in enumerate(timing.worker_s.items()):
         if index == MAX_WORKER_STAGES:
             break
-        if _STAGE_NAME.fullmatch(name) and name not in _OURS:
+        if name in _WORKERS or (name not in _OURS and _STAGE_NAME.fullmatch(name)):
             yield name, seconds
     yield "tunnel_back", timing.tunnel_back_s
 
@@ -64,4 +63,5 @@ def timing_ms(stages: Iterable[tuple[str, float]]) -> dict[str, float]:
     return {name: round(max(0.0, seconds) * 1000, 3) for name, seconds in stages}
 
 
-_OURS = frozenset(STAGES) - frozenset(WORKER_STAGES)
+_WORKERS = frozenset(WORKER_STAGES)
+_OURS = frozenset(STAGES) - _WORKERS

@@ -42,6 +42,15 @@ def test_json_is_one_object_a_line() -> None:
     assert event["time"].endswith("Z")
 
 
+def test_any_text_can_be_written() -> None:
+    """Half a character that came in a header, and a value that JSON does not know, do not break the line."""
+    output = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    configure_logs("json", "info", output)
+    structlog.get_logger().info("odd", text="\udcff", value=object)
+    output.seek(0)
+    assert json.loads(output.read())["text"] == "\udcff"
+
+
 def test_levels_below_the_configured_are_not_written() -> None:
     """The level holds for this program's lines and for libraries'."""
     output = io.StringIO()
