@@ -96,7 +96,7 @@ class Core:
         self._observer.job_retried(ticket.job, replica.worker, f"{failure.value}: {detail}")
         ticket.stage, ticket.queued_at = Stage.QUEUED, now
         ticket.lane = ticket.lane._replace(excluded=ticket.lane.excluded | {replica.worker})
-        self._queues[ticket.job.model].put_back(ticket)
+        self._queues[ticket.job.model].push(ticket)
         return None
 
     def cancel(self, ticket: Ticket, outcome: str, now: float) -> None:

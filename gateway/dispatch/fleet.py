@@ -185,7 +185,7 @@ class Fleet:
                 if replica.heard_at <= since and replica.service_s != best_s:
                     replica.service_s = self._estimator.decayed(replica.service_s, best_s, now - since)
                     self._place(replica, now)
-            pool.refresh(now, now - since)
+            pool.refresh(now - since)
 
     # ---- inside
 
@@ -209,7 +209,6 @@ class Fleet:
             self.pools[offer.name] = Pool(offer.name, self._rank, now)
         self._arrivals += 1
         replica = Replica(worker.name, worker.link, offer, self._arrivals, heard_at=now, probe_at=now)
-        replica.draining = worker.draining
         pool = self.pools[offer.name]
         if not pool.ready_count:
             pool.absent_since = now

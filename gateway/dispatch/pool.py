@@ -65,11 +65,6 @@ class Ranking:
             self.add(replica, now)
         return None
 
-    def renew(self, now: float) -> None:
-        """Asks every replica for its rank again."""
-        self._entries = sorted((self._rank(replica, now), replica.index, replica) for replica in self)
-        self._keys = {replica: key for key, _, replica in self._entries}
-
     def count_below(self, rank: float) -> int:
         """How many are ranked under this, by the ranks they were stored with."""
         return bisect_left(self._entries, (rank,))
@@ -127,10 +122,8 @@ class Pool:
         elif self.absent_since is None and not self.ready_count:
             self.absent_since = now
 
-    def refresh(self, now: float, elapsed_s: float) -> None:
-        """Ranks the busy anew, whose work may be overdue by now, and renews the rates. `elapsed_s`: since last time."""
-        self.ahead.renew(now)
-        self.full.renew(now)
+    def refresh(self, elapsed_s: float) -> None:
+        """Renews the rates; `elapsed_s` is the time since this was last called."""
         if elapsed_s > 0:
             weight = 1 - math.exp(-elapsed_s / DEMAND_S) if self.demand_per_s else 1.0
             self.demand_per_s += weight * (self.arrivals / elapsed_s - self.demand_per_s)

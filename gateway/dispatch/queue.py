@@ -82,15 +82,9 @@ class ModelQueue:
         return self.jobs < self._max_jobs and self.bytes + job.queued_bytes <= self._max_bytes
 
     def push(self, ticket: Ticket) -> None:
-        """At the end of its priority in its lane. The bounds are the caller's to ask for."""
+        """At the end of its priority in its lane. The bounds are the caller's to ask for: a job that comes back from a
+        worker was accepted, and stands before the other lanes by its number."""
         self._line(ticket)[ticket] = None
-        self._count(ticket, 1)
-
-    def put_back(self, ticket: Ticket) -> None:
-        """At the front of its priority, over the bounds if need be: the job had been accepted and had its turn."""
-        line = self._line(ticket)
-        line[ticket] = None
-        line.move_to_end(ticket, last=False)
         self._count(ticket, 1)
 
     def remove(self, ticket: Ticket) -> None:

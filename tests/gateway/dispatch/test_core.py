@@ -74,6 +74,18 @@ def test_absence() -> None:
     assert isinstance(driver.errors[ticket], NoWorker)
 
 
+def test_first_worker_back() -> None:
+    """From the moment that a worker is back its model takes jobs again, while its first inference still runs."""
+    driver = CoreDriver(absence_s=2.0)
+    driver.core.leave(driver.add("a").link, "gone", driver.now)
+    driver.pass_time(60.0)
+    driver.join(FakeLink("a"))
+    ticket = driver.submit()
+    driver.pass_time(1.0)
+    driver.prove()
+    assert driver.running == [ticket]
+
+
 def test_queue_full() -> None:
     """A full queue answers QueueFull with the time that the backlog will take, within bounds."""
     driver = CoreDriver(max_queue_jobs=30)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ import pytest
 
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.model import ExchangeFailed, ExchangeRefused, Job, LinkLost, LoadReport, Reply, Timing
+from gateway.dispatch.observer import Observer
 from gateway.dispatch.settings import DispatchSettings
 from gateway.errors import (
     BadInput,
@@ -21,14 +23,17 @@ from gateway.errors import (
     WorkerFailed,
     WorkerLost,
 )
+from tests.support.core_driver import RecordingObserver
 from tests.support.fake_clock import FakeClock, settle
 from tests.support.fake_link import FakeBody, FakeLink, make_job, offer
 
 
 @asynccontextmanager
-async def running(clock: FakeClock, *links: FakeLink, slots: int = 1, **settings: object) -> AsyncIterator[Dispatcher]:
+async def running(
+    clock: FakeClock, *links: FakeLink, slots: int = 1, observer: Observer | None = None, **settings: object
+) -> AsyncIterator[Dispatcher]:
     """A dispatcher with these workers, each proven ready for model m. Checks at the end that nothing is claimed."""
-    dispatcher = Dispatcher(DispatchSettings(**settings), clock=clock)  # type: ignore[arg-type]
+    dispatcher = Dispatcher(DispatchSettings(**settings), clock=clock, observer=observer)  # type: ignore[arg-type]
     probing = asyncio.create_task(dispatcher.run())
     for link in links:
         dispatcher.join(link, [offer("m", slots=slots)])
@@ -187,14 +192,16 @@ async def test_client_gone_while_queued() -> None:
         await last
 
 
-async def test_client_gone_as_it_is_chosen() -> None:
-    """A client that leaves in the same turn in which a worker was chosen for its job leaves no credit taken."""
+@pytest.mark.parametrize("turns", range(8))
+async def test_client_gone_as_it_is_chosen(turns: int) -> None:
+    """A client that leaves at any moment around the one when a worker is chosen for its job leaves no credit taken."""
     clock, link = FakeClock(), FakeLink("w1")
     async with running(clock, link) as dispatcher:
         first, gone = asked(dispatcher), asked(dispatcher)
         await settle()
-        gone.cancel()
         link.open[0].answer()
+        await settle(turns)
+        gone.cancel()
         await first
         await settle()
         again = asked(dispatcher)
@@ -312,7 +319,8 @@ async def test_streamed_answer() -> None:
         async def client() -> None:
             async with dispatcher.exchange(make_job()) as reply:
                 async for chunk in reply.body:
-                    got.append(chunk)  # noqa: PERF401 - each as it comes, not when all are here
+                    got.append(chunk)
+                    assert link.open, "the exchange was left before its answer was whole"
 
         task = asyncio.create_task(client())
         await settle()
@@ -396,12 +404,96 @@ async def test_failed_probe(error: Exception, caplog: pytest.LogCaptureFixture) 
         assert bool(caplog.records) is isinstance(error, RuntimeError)
 
 
-async def test_load_report_is_shown() -> None:
-    """What a worker says of its load is in the operators' view."""
-    clock, link = FakeClock(), FakeLink("w1")
+async def test_view() -> None:
+    """Operators see each worker with its state, its counts, what it says of itself, and what is expected of it."""
+    clock, link = FakeClock(), FakeLink("w1", rtt_s=0.005, probe_result=0.01)
     async with running(clock, link) as dispatcher:
+        await clock.advance(1.0)
         dispatcher.load(link, LoadReport(running=2, waiting=1, details={"gpu": 0.5}))
-        assert dispatcher.workers_view()[0]["load"] == {"running": 2, "waiting": 1, "gpu": 0.5}
+        dispatcher.drain_worker(link)
+        (view,) = dispatcher.workers_view()
+        assert json.loads(json.dumps(view)) == {
+            "worker": "w1",
+            "connected_s": 1.0,
+            "rtt_ms": 5.0,
+            "draining": True,
+            "about": {"software": "fake"},
+            "load": {"running": 2, "waiting": 1, "gpu": 0.5},
+            "models": [
+                {
+                    "model": "m",
+                    "version": "1",
+                    "state": "ready",
+                    "reason": "an inference succeeded",
+                    "slots": 1,
+                    "credits": 1,
+                    "running": 0,
+                    "service_ms": 10.0,
+                    "expected_ms": 15.0,
+                    "answered": 0,
+                    "failed": 0,
+                    "failures_in_a_row": 0,
+                    "ejected_for_s": None,
+                    "metadata": {},
+                }
+            ],
+        }
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+async def test_service_is_learnt(is_held: bool) -> None:
+    """What the worker measured goes into its estimate, whether its answer was held or streamed."""
+    clock, link = FakeClock(), FakeLink("w1", probe_result=0.010)
+    async with running(clock, link, smoothing=0.5) as dispatcher:
+        task = asked(dispatcher)
+        await settle()
+        metadata = (("content-length", "3"),) if is_held else ()
+        link.open[0].answer(b"cat", metadata=metadata, worker_queue=5.0, decode=0.005, inference=0.015)
+        await task
+        (model,) = dispatcher.workers_view()[0]["models"]  # type: ignore[misc]
+        assert model["service_ms"] == 15.0
+        assert model["answered"] == 1
+
+
+async def test_ends_are_told() -> None:
+    """Each job's end is told with the code that its client gets, or that it left."""
+    clock, link, observer = FakeClock(), FakeLink("w1"), RecordingObserver()
+    async with running(clock, link, observer=observer) as dispatcher:
+        for end in ("answer", "bad", "leave", "late"):
+            task = asked(dispatcher, id=end, deadline=clock.now() + 5)
+            await settle()
+            if end == "answer":
+                link.open[0].answer()
+            elif end == "bad":
+                link.open[0].fail(BadInput("not an image"))
+            elif end == "leave":
+                task.cancel()
+            else:
+                await clock.advance(5)
+            await asyncio.wait([task])
+            assert task.cancelled() or task.exception() or task.result()
+        assert [(job, outcome) for job, outcome, _ in observer.ended] == [
+            ("answer", "answered"),
+            ("bad", "bad_input"),
+            ("leave", "cancelled"),
+            ("late", "deadline_exceeded"),
+        ]
+
+
+async def test_the_callers_own_timeout() -> None:
+    """A TimeoutError of the caller's own passes through as it is."""
+    clock, link = FakeClock(), FakeLink("w1")
+
+    async def client() -> None:
+        async with dispatcher.exchange(make_job()):
+            raise TimeoutError("the caller's")
+
+    async with running(clock, link) as dispatcher:
+        task = asyncio.create_task(client())
+        await settle()
+        link.open[0].answer()
+        with pytest.raises(TimeoutError, match="the caller's"):
+            await task
 
 
 async def test_errors_are_for_clients() -> None:
@@ -415,3 +507,24 @@ async def test_errors_are_for_clients() -> None:
                 if link.open:
                     link.open[0].fail(error)
             assert isinstance(await error_of(task), GatewayError)
+
+
+async def test_leaving_a_streamed_answer() -> None:
+    """A client that leaves in the middle of a streamed answer has left the link's exchange when its own is left."""
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"more"
+
+    async def client() -> None:
+        async with dispatcher.exchange(make_job()) as reply:
+            assert await anext(reply.body) == b"more"
+        assert not link.open
+        assert dispatcher.in_flight == 0
+
+    clock, link = FakeClock(), FakeLink("w1")
+    async with running(clock, link) as dispatcher:
+        task = asyncio.create_task(client())
+        await settle()
+        link.open[0].stream(endless())
+        await task

@@ -198,6 +198,21 @@ def test_refusal_starts_slowly_again() -> None:
     assert replica.credits == 1
 
 
+def test_expected_start() -> None:
+    """A job would start when a slot is free: at once, or after the rest of the running work and what waits there."""
+    driver = CoreDriver()
+    replica = driver.add("a", 0.040, rtt_s=0.060)
+    driver.now += 5.0
+    assert replica.starts_at(driver.now) == driver.now
+    first, _ = driver.submit(), driver.submit()
+    driver.now += 0.030
+    assert replica.starts_at(driver.now) == pytest.approx(driver.now + 0.010 + 0.040)
+    driver.now += 0.005
+    driver.answer(first)
+    assert replica.starts_at(driver.now) == pytest.approx(driver.now + 0.040)
+    assert replica.cost_s(driver.now) == pytest.approx(0.040 + 0.040 + 0.060)
+
+
 # ---- ejection
 
 

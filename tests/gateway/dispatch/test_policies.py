@@ -68,6 +68,7 @@ def test_running_work_wears_off() -> None:
     driver = CoreDriver()
     driver.add("fast", 0.040, rtt_s=0.001)
     driver.add("slow", 0.060)
+    driver.now += 0.5
     driver.submit()
     driver.now += 0.030  # 10 + 40 + 1 ms on the fast one
     driver.submit()

@@ -49,10 +49,10 @@ def test_blocked_lane() -> None:
     assert queue.head(blocked={pinned.lane, free.lane}) is None
 
 
-def test_put_back() -> None:
-    """A job that comes back stands before all others of its priority, and behind no bound."""
+def test_job_that_comes_back() -> None:
+    """A job that comes back from a worker stands before all others of its priority, and over the bound if need be."""
     queue = filled(make_ticket(2), make_ticket(3), make_ticket(4, high=True), max_jobs=3)
-    queue.put_back(make_ticket(1))
+    queue.push(make_ticket(1, lane=Lane(excluded=frozenset({"a"}))))
     assert in_order(queue) == [4, 1, 2, 3]
 
 
