@@ -9,7 +9,7 @@
     dispatcher.drain_worker(link)                           it asked for no more jobs
     await dispatcher.drain(grace_s) -> bool                 no new job; True once nothing is in flight
     dispatcher.workers_view() -> list[dict]                 JSON values, for operators
-    dispatcher.is_ready, is_draining, in_flight, queued(model), models
+    dispatcher.is_draining, in_flight, queued(model), models
     await dispatcher.run()                                  probes workers until cancelled; nobody is ready without it
 
 It decides nothing: every choice is made in `core.advance`. It knows no HTTP and no frame, only `model.Link`.
@@ -168,11 +168,6 @@ class Dispatcher:
     @property
     def is_draining(self) -> bool:
         return self._core.is_draining
-
-    @property
-    def is_ready(self) -> bool:
-        """Takes jobs, and some worker has proven with a real inference that it can do them."""
-        return not self.is_draining and any(pool.ready_count for pool in self._core.fleet.pools.values())
 
     async def run(self) -> None:
         """Runs the probes that the core asks for, each as a task of this one, until cancelled."""

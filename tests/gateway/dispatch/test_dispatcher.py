@@ -353,7 +353,7 @@ async def test_drain() -> None:
         refused = await error_of(asked(dispatcher))
         assert isinstance(refused, Draining)
         assert refused.retry_after_s
-        assert not dispatcher.is_ready
+        assert dispatcher.is_draining
         link.open[0].answer()
         await runs
         assert not draining.done()
@@ -396,11 +396,11 @@ async def test_failed_probe(error: Exception, caplog: pytest.LogCaptureFixture) 
     """A worker whose probe fails, in whatever way, is not ready; it is probed again and then is."""
     clock, link = FakeClock(), FakeLink("w1", probe_result=error)
     async with running(clock, link, probe_retry_s=1.0) as dispatcher:
-        assert not dispatcher.is_ready
+        assert dispatcher.models == {"m": 0}
         assert link.probes == ["m"]
         link.probe_result = 0.01
         await clock.advance(1.5)
-        assert dispatcher.is_ready
+        assert dispatcher.models == {"m": 1}
         assert bool(caplog.records) is isinstance(error, RuntimeError)
 
 
