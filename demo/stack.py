@@ -6,10 +6,10 @@ a person would, so whatever works here works by hand.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
-import re
 import signal
 import socket
 import ssl
@@ -18,7 +18,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -73,13 +72,16 @@ class Credentials:
 class Process:
     """One child, in a process group of its own, with its output in a file."""
 
-    def __init__(self, name: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str], via: Sequence[str] = ()
+    ) -> None:
+        """`via` is a command that runs another one, as `ip netns exec NAME` does."""
         self.name = name
         self.log = log
         self._is_stopping = False
         with log.open("ab") as output:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [*via, sys.executable, "-m", *arguments],
                 cwd=REPOSITORY,
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
@@ -128,15 +130,27 @@ class Process:
         """All that it wrote so far."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
-    def wait_for(self, pattern: str, timeout_s: float = READY_TIMEOUT_S) -> re.Match[str]:
-        """Waits until its output matches. Raises StackError when it ends or takes too long."""
+    def events(self, name: str) -> list[dict[str, Any]]:  # Any: JSON
+        """Its log lines about one event, so far. A line that is half written, or no JSON, is left out."""
+        found = []
+        for text in self.output().splitlines():
+            with contextlib.suppress(ValueError):
+                line = json.loads(text)
+                if isinstance(line, dict) and line.get("event") == name:
+                    found.append(line)
+        return found
+
+    def wait_event(self, name: str, timeout_s: float = READY_TIMEOUT_S) -> dict[str, Any]:  # Any: JSON
+        """Waits for the first line about an event. Raises StackError when it ends or takes too long."""
         deadline = time.monotonic() + timeout_s
-        while (match := re.search(pattern, self.output())) is None:
-            if not self.is_running or time.monotonic() > deadline:
+        while True:
+            is_over = not self.is_running or time.monotonic() > deadline  # looked at first: it writes, then ends
+            if found := self.events(name):
+                return found[0]
+            if is_over:
                 why = "took too long" if self.is_running else f"ended with status {self.popen.returncode}"
                 raise StackError(f"{self.name} {why}; the end of {self.log}:\n{self.output()[-2000:]}")
             time.sleep(0.02)
-        return match
 
 
 class Stack:
@@ -182,17 +196,19 @@ class Stack:
         with _held_signals():
             self.gateway = Process("gateway", ["gateway", "serve"], log, variables)
             self._started.append(self.gateway)
-        line = json.loads(self.gateway.wait_for(r'\{[^\n]*"event": "serving"[^\n]*\}').group())
+        line = self.gateway.wait_event("serving")
         self.port, self.admin_port = line["port"], line["admin_port"]
 
-    def start_worker(self, name: str, *options: str, gateway: str | None = None) -> Process:
-        """Starts a worker; does not wait for it."""
+    def start_worker(
+        self, name: str, *options: str, gateway: str | None = None, via: Sequence[str] = (), **environment: str
+    ) -> Process:
+        """Starts a worker; does not wait for it. `gateway` is the address to dial where it is not this stack's."""
         files = self.credentials
         arguments = ["edge_worker", "connect", "--gateway", gateway or f"wss://localhost:{self.port}", "--name", name]
         arguments += ["--token-file", str(files.worker_token(name)), "--ca-file", str(files.ca)]
         log = self._log(name)
         with _held_signals():
-            process = Process(name, [*arguments, "--log-format", "json", *options], log, {})
+            process = Process(name, [*arguments, "--log-format", "json", *options], log, environment, via)
             self._started.append(process)
         self.workers[name] = process
         return process
@@ -270,7 +286,7 @@ def port_is_free(port: int) -> bool:
     return True
 
 
-@contextmanager
+@contextlib.contextmanager
 def _held_signals() -> Iterator[None]:
     """Delays what would interrupt us: no process is started without a name to stop it by. Blocking the signals would be
     shorter, but a child begins with the signals blocked that its parent has."""
