@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -22,6 +23,9 @@ from gateway.metrics import Metrics
 
 Tunnel = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
 """Serves a worker's WebSocket, given the request and the worker's address, for as long as it is open."""
+
+NOTICE_LOSS_S = 5.0
+"""How long a tunnel may take to end after its connection was lost; closing a WebSocket alone may take 2 s."""
 
 
 def build_app(
@@ -71,6 +75,14 @@ def _tunnel_handler(tunnel: Tunnel) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         call = request[CALL]
         call.is_tunnel = True
-        return await tunnel(request, call.client)
+        serving = asyncio.ensure_future(tunnel(request, call.client))
+        try:
+            return await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            # A lost connection cancels its handler. A tunnel reads of the loss itself, and can then say what it was.
+            if not (await asyncio.wait([serving], timeout=NOTICE_LOSS_S))[0]:
+                serving.cancel()
+                await asyncio.wait([serving])
+            raise
 
     return handle

@@ -157,6 +157,34 @@ async def test_the_tunnel_is_told_the_workers_address() -> None:
         assert served.metrics.failures.count("client_gone") == 0
 
 
+async def test_a_tunnel_learns_of_its_loss_by_reading() -> None:
+    """A connection that is cut ends the tunnel's reading; its handler is not cancelled, and no request has failed."""
+    ends: asyncio.Queue[str] = asyncio.Queue()
+
+    async def tunnel(request: web.Request, _address: str) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        try:
+            ends.put_nowait("open")
+            message = await socket.receive()
+            ends.put_nowait(message.type.name)
+        except asyncio.CancelledError:
+            ends.put_nowait("cancelled")
+            raise
+        return socket
+
+    async with serving(FakeDispatcher(), tunnel=tunnel) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        writer.write(f"GET /v1/tunnel HTTP/1.1\r\n{HEAD}{upgrade}{key}".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        assert await ends.get() == "open"
+        writer.transport.abort()
+        assert await ends.get() == "CLOSED"
+        assert served.metrics.failures.count("client_gone") == 0
+
+
 async def test_the_tunnel_refuses_with_problems() -> None:
     """A worker that is not let in gets a problem like any client."""
 
