@@ -1,13 +1,14 @@
 """The waiting shell around the core: one exchange is one `async with`, and every claim is given back in its `finally`.
 
     dispatcher = Dispatcher(settings, clock=LoopClock(), observer=NullObserver())
+    with dispatcher.open_request(): ...                     drain waits for it and takes its jobs; raises Draining
     async with dispatcher.exchange(job) as reply: ...       raises GatewayError
     dispatcher.join(link, offers)                           a worker is here; one of the same name is superseded
     dispatcher.leave(link, reason)                          harmless for a link that is not (or no longer) here
     dispatcher.update(link, offers)                         all of the worker's models, anew
     dispatcher.load(link, report)
     dispatcher.drain_worker(link)                           it asked for no more jobs
-    await dispatcher.drain(grace_s) -> bool                 no new job; True once nothing is in flight
+    await dispatcher.drain(grace_s) -> bool                 no new request; True once nothing is in flight
     dispatcher.workers_view() -> list[dict]                 JSON values, for operators
     dispatcher.is_draining, in_flight, queued(model), models
     await dispatcher.run()                                  probes workers until cancelled; nobody is ready without it
@@ -19,8 +20,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from gateway.dispatch.clock import Clock, LoopClock, Timer
@@ -43,7 +44,7 @@ from gateway.dispatch.queue import Stage, Ticket
 from gateway.dispatch.replica import Replica
 from gateway.dispatch.settings import DispatchSettings
 from gateway.dispatch.view import workers_view
-from gateway.errors import DeadlineExceeded, GatewayError
+from gateway.errors import DeadlineExceeded, Draining, GatewayError
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,8 @@ class Dispatcher:
         self._probes: asyncio.Queue[Replica] = asyncio.Queue()  # bounded by the core: one per worker at a time
         self._timer: Timer | None = None
         self._timer_at: float | None = None
+        self._open_requests = 0
+        self._is_draining = False
         self._nothing_in_flight = asyncio.Event()
         self._nothing_in_flight.set()
 
@@ -107,13 +110,27 @@ class Dispatcher:
         finally:
             self._core.cancel(ticket, outcome, self._clock.now())
             del self._waiters[ticket]
-            if not self._waiters:
-                self._nothing_in_flight.set()
+            self._look_idle()
             self._advance()
 
+    @contextmanager
+    def open_request(self) -> Iterator[None]:
+        """A request whose jobs are still to come, while its bodies arrive. A drain waits for it and takes its jobs: it
+        was accepted. Raises Draining."""
+        if self._is_draining:
+            raise Draining("this gateway is going away; try again", retry_after_s=self._settings.retry_after_min_s)
+        self._open_requests += 1
+        self._nothing_in_flight.clear()
+        try:
+            yield
+        finally:
+            self._open_requests -= 1
+            self._look_idle()
+
     async def drain(self, grace_s: float) -> bool:
-        """Takes no new job, and waits until none is in flight; False if `grace_s` passed before that."""
-        self._core.is_draining = True
+        """Takes no new request nor a job of none, and waits until nothing is in flight; False if `grace_s` passed."""
+        self._is_draining = True
+        self._look_idle()
         try:
             async with asyncio.timeout(None) as scope:
                 timer = self._clock.call_at(self._clock.now() + grace_s, lambda: _expire(scope))
@@ -167,7 +184,7 @@ class Dispatcher:
 
     @property
     def is_draining(self) -> bool:
-        return self._core.is_draining
+        return self._is_draining
 
     async def run(self) -> None:
         """Runs the probes that the core asks for, each as a task of this one, until cancelled."""
@@ -227,6 +244,12 @@ class Dispatcher:
             reason = f"{type(error).__name__}: {error}"
         self._core.probed(replica, service_s, reason, self._clock.now())
         self._advance()
+
+    def _look_idle(self) -> None:
+        """While draining, jobs are taken until the last open request is over."""
+        self._core.is_draining = self._is_draining and not self._open_requests
+        if not self._waiters and not self._open_requests:
+            self._nothing_in_flight.set()
 
     def _advance(self) -> None:
         for effect in self._core.advance(self._clock.now()):

@@ -35,11 +35,14 @@ class Envelope:
         trusted_proxies: Networks,
         *,
         logs_requests: bool,
+        is_leaving: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`is_leaving`: every answer is its connection's last, so that no request is sent to a gateway that is gone."""
         self._metrics = metrics
         self._trusted = trusted_proxies
         self._logs_requests = logs_requests
+        self._is_leaving = is_leaving
         self._clock = clock
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -90,6 +93,8 @@ class Envelope:
         headers[head.REQUEST_ID] = call.request_id
         headers[head.TRACEPARENT] = call.traceparent
         headers["Server-Timing"] = server_timing(call.stopwatch.stages(self._clock()))
+        if self._is_leaving():
+            response.force_close()
 
     def _ended(self, request: web.Request, call: HttpCall, status: int) -> None:
         resource = request.match_info.route.resource
@@ -114,8 +119,10 @@ class Envelope:
         )
 
 
-def envelope(metrics: Metrics, trusted_proxies: Networks, *, logs_requests: bool) -> Envelope:
+def envelope(
+    metrics: Metrics, trusted_proxies: Networks, *, logs_requests: bool, is_leaving: Callable[[], bool]
+) -> Envelope:
     """The middleware, marked as aiohttp wants it."""
-    made = Envelope(metrics, trusted_proxies, logs_requests=logs_requests)
+    made = Envelope(metrics, trusted_proxies, logs_requests=logs_requests, is_leaving=is_leaving)
     web.middleware(made)
     return made

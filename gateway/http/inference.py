@@ -17,7 +17,7 @@ from aiohttp import HttpVersion11, hdrs, web
 
 from gateway.config import Limits
 from gateway.dispatch.model import Body, Job
-from gateway.errors import BadInput, Draining, PayloadTooLarge, QueueFull, UnknownModel, UnsupportedMedia
+from gateway.errors import BadInput, PayloadTooLarge, QueueFull, UnknownModel, UnsupportedMedia
 from gateway.http import head
 from gateway.http.body import ArrivingBody, ByteBudget, ClientStream
 from gateway.http.call import CALL, HttpCall
@@ -32,7 +32,6 @@ from gateway.http.ports import Dispatcher
 from gateway.metrics import Metrics
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-DRAIN_RETRY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +91,12 @@ class Inference:
         if self._open_requests >= self._limits.max_requests:
             detail = f"{self._open_requests} inference requests are open already (limits.max_requests)"
             raise QueueFull(detail, retry_after_s=1.0)
-        self._open_requests += 1
-        try:
-            return await self._answer(request, self._order(request, model))
-        finally:
-            self._open_requests -= 1
+        with self._dispatcher.open_request():
+            self._open_requests += 1
+            try:
+                return await self._answer(request, self._order(request, model))
+            finally:
+                self._open_requests -= 1
 
     def _order(self, request: web.Request, model: str) -> Order:
         limits = self._limits
@@ -135,8 +135,6 @@ class Inference:
             raise PayloadTooLarge(f"the body has {size} bytes, and {limit} are allowed (limits.{name})")
         if request.content.is_eof():
             return  # here already: the dispatcher says all the rest
-        if self._dispatcher.is_draining:
-            raise Draining("this gateway is going away; try again", retry_after_s=DRAIN_RETRY_S)
         if model not in self._dispatcher.models:
             raise UnknownModel(f"no worker ever announced a model named {head.shown(model)}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol
 
 from gateway.dispatch.model import Job, Reply
@@ -11,6 +11,9 @@ from gateway.dispatch.model import Job, Reply
 
 class Dispatcher(Protocol):
     """Gives jobs to workers, and knows them."""
+
+    def open_request(self) -> AbstractContextManager[None]:
+        """Around a request, from the moment it is accepted: draining waits for it. Raises Draining."""
 
     def exchange(self, job: Job) -> AbstractAsyncContextManager[Reply]:
         """Entering waits for the reply's head and raises GatewayError; leaving early cancels the work."""
@@ -21,7 +24,7 @@ class Dispatcher(Protocol):
 
     @property
     def is_draining(self) -> bool:
-        """No new job is taken any more."""
+        """No new request is taken any more."""
 
     def queued(self, model: str) -> int:
         """Jobs of this model that wait for a worker."""

@@ -45,7 +45,7 @@ def build_app(
     for code in FAILURE_CODES:
         metrics.failures.start(code)
     views = Views(dispatcher, gate, openapi_document(has_tunnel=tunnel is not None))
-    app = web.Application(middlewares=[_envelope(metrics, config, logs_requests=config.log.requests)])
+    app = web.Application(middlewares=[_envelope(dispatcher, metrics, config, logs_requests=config.log.requests)])
     app.router.add_post("/inference/{model}", inference.handle, expect_handler=leave_expectation)
     app.router.add_get("/v1/workers", views.workers)
     app.router.add_get("/healthz", healthz)
@@ -60,15 +60,17 @@ def build_admin_app(dispatcher: Dispatcher, metrics: Metrics, config: Config) ->
     """The operator's application. Also registers the fleet's gauges, which are read at each scrape."""
     metrics.watch(partial(fleet_gauges, dispatcher))
     views = AdminViews(dispatcher, metrics)
-    app = web.Application(middlewares=[_envelope(metrics, config, logs_requests=False)])
+    app = web.Application(middlewares=[_envelope(dispatcher, metrics, config, logs_requests=False)])
     app.router.add_get("/metrics", views.metrics)
     app.router.add_get("/workers", views.workers)
     app.router.add_get("/healthz", healthz)
     return app
 
 
-def _envelope(metrics: Metrics, config: Config, *, logs_requests: bool) -> Envelope:
-    return envelope(metrics, config.proxy.trusted, logs_requests=logs_requests)
+def _envelope(dispatcher: Dispatcher, metrics: Metrics, config: Config, *, logs_requests: bool) -> Envelope:
+    return envelope(
+        metrics, config.proxy.trusted, logs_requests=logs_requests, is_leaving=lambda: dispatcher.is_draining
+    )
 
 
 def _tunnel_handler(tunnel: Tunnel) -> Handler:

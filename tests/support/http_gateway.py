@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -17,7 +17,7 @@ import aiohttp
 from gateway.auth import Reason, TokenRefused
 from gateway.config import Config
 from gateway.dispatch.model import Job, Reply, Timing
-from gateway.errors import Forbidden
+from gateway.errors import Draining, Forbidden
 from gateway.http.routes import Tunnel, build_app
 from gateway.http.server import HttpServer, serve
 from gateway.metrics import Metrics
@@ -49,11 +49,22 @@ class FakeDispatcher:
     """One for each job that began."""
     cancelled: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     """One for each job whose caller left before its answer."""
+    open_requests: int = 0
     running: int = 0
     most_running: int = 0
 
     def __post_init__(self) -> None:
         self.may_answer.set()
+
+    @contextmanager
+    def open_request(self) -> Iterator[None]:
+        if self.is_draining:
+            raise Draining("going away", retry_after_s=1.0)
+        self.open_requests += 1
+        try:
+            yield
+        finally:
+            self.open_requests -= 1
 
     @asynccontextmanager
     async def exchange(self, job: Job) -> AsyncIterator[Reply]:

@@ -363,6 +363,25 @@ async def test_drain() -> None:
         assert await draining is True
 
 
+async def test_drain_waits_for_open_requests() -> None:
+    """A request that was accepted may still bring jobs while its bodies arrive; a new one is refused."""
+    clock, link = FakeClock(), FakeLink("w1")
+    async with running(clock, link) as dispatcher:
+        with dispatcher.open_request():
+            draining = asyncio.create_task(dispatcher.drain(grace_s=5.0))
+            await settle()
+            with pytest.raises(Draining) as refused, dispatcher.open_request():
+                raise AssertionError("it was let in")
+            assert refused.value.retry_after_s
+            late = asked(dispatcher)
+            await settle()
+            link.open[0].answer()
+            await late
+            assert not draining.done()
+        assert await draining is True
+        assert isinstance(await error_of(asked(dispatcher)), Draining)
+
+
 async def test_drain_grace() -> None:
     """Draining gives up when its grace time has passed."""
     clock, link = FakeClock(), FakeLink("w1")

@@ -165,7 +165,26 @@ async def test_a_draining_gateway_refuses_before_the_body() -> None:
         head = f"POST /inference/digits HTTP/1.1\r\n{HEAD}Content-Length: 100\r\n\r\n"
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(head.encode())
-        assert b" 503 " in await reader.readline()
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nConnection: close\r\n" in answer, "the next request is not to find a gateway that is gone"
+        writer.close()
+
+
+async def test_a_request_is_open_from_its_head_to_its_answer() -> None:
+    """A drain that begins while the body arrives waits for the request, and the answer is its connection's last."""
+    async with serving(FakeDispatcher()) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        head = f"POST /inference/digits HTTP/1.1\r\n{HEAD}Content-Length: 7\r\nExpect: 100-continue\r\n\r\n"
+        writer.write(head.encode())
+        assert b" 100 " in await reader.readline()
+        assert served.dispatcher.open_requests == 1
+        served.dispatcher.is_draining = True
+        writer.write(b"picture")
+        answer = await reader.read()
+        assert b"HTTP/1.1 200 " in answer
+        assert b"\r\nConnection: close\r\n" in answer
+        assert served.dispatcher.open_requests == 0
         writer.close()
 
 
