@@ -20,49 +20,44 @@ from edge_worker.admission import Admission
 from edge_worker.backends.base import Backend, ServedModel
 from edge_worker.backends.factory import open_backend
 from edge_worker.backoff import Backoff
-from edge_worker.config import ConfigError, WorkerConfig
+from edge_worker.config import ConfigError, WorkerConfig, is_token
 from edge_worker.dialer import tls_context
 from edge_worker.exchange_runner import ExchangeRunner
 from edge_worker.link import GatewayLink, Identity
 from wire.frames import Load
-from wire.limits import Limits
+from wire.limits import MAX_TOKEN_BYTES, Limits
 
 HOUSEKEEPING_S = 1.0
 """Seconds between looks at the token file and the load."""
-
-MAX_TOKEN_FILE_BYTES = 16 << 10
-"""A longer file is no token."""
 
 log = logging.getLogger("edge_worker.app")
 
 
 class TokenSource:
-    """Where the token comes from, and whether it changed."""
+    """Where the token comes from."""
 
     def __init__(self, token: str | None, file: Path | None) -> None:
+        """One of the two; the file wins."""
         self._token = token
         self._file = file
-        self._last = token or ""
 
     def read(self) -> str:
         """The token as it is now. Raises OSError when the file cannot be read or is no token."""
         if self._file is None:
             assert self._token is not None
             return self._token
-        text = self._file.read_bytes()[:MAX_TOKEN_FILE_BYTES].decode("ascii", "replace").strip()
-        if not text or not text.isprintable() or " " in text:
+        with self._file.open("rb") as file:
+            text = file.read(MAX_TOKEN_BYTES + 2).decode("ascii", "replace").strip()
+        if not is_token(text):
             raise OSError(f"{self._file} does not hold one token")
-        self._last = text
         return text
 
-    def read_if_changed(self) -> str | None:
-        """The token when it is another than the last one read; None otherwise, also while it cannot be read."""
-        before = self._last
+    def read_if_whole(self) -> str | None:
+        """The token; None while the file is half written or being replaced: the next look will tell."""
         try:
-            now = self.read()
+            return self.read()
         except OSError:
-            return None  # half written, or being replaced; the next look will tell
-        return now if now != before else None
+            return None
 
 
 class Worker:
@@ -89,38 +84,63 @@ class Worker:
         self._admissions: dict[str, Admission] = {}
         self._links: list[GatewayLink] = []
         self._stop = asyncio.Event()
-        self._last_load: Load | None = None
 
-    async def run(self) -> None:
-        """Serves until `stop`. Loads models, dials, drains."""
-        models = await self._backend.start()
-        self._announce(models)
-        self._admissions = {model.name: Admission(model.slots) for model in models if not model.failure}
-        runner = ExchangeRunner(self._backend, self._admissions)
-        self._links = [self._link(url, models, runner) for url in self._config.gateways]
+    async def run(self) -> bool:
+        """Serves until `stop`: loads models, dials, drains. False when it was stopped before the models were loaded:
+        a thread may still be at it then. Raises ConfigError for models that cannot be looked for."""
+        models = await self._load_models()
+        if models is None:
+            log.info("stopped while loading")
+            return False
         try:
-            async with asyncio.TaskGroup() as tasks:
-                dialling = [tasks.create_task(link.run()) for link in self._links]
-                housekeeping = tasks.create_task(self._keep_house())
-                await self._stop.wait()
-                log.info("draining", extra={"grace_s": self._config.drain_grace_s})
-                await asyncio.gather(*(self._drain(link) for link in self._links))
-                await asyncio.wait(dialling)
-                housekeeping.cancel()
+            await self._serve(models)
         finally:
             await self._backend.close()
         log.info("stopped")
+        return True
 
     def stop(self) -> None:
         """Begins to drain."""
         self._stop.set()
 
+    async def _load_models(self) -> Sequence[ServedModel] | None:
+        """None when told to stop before they were loaded."""
+        starting = asyncio.create_task(self._backend.start())
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            return await starting if starting.done() else None
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        finally:
+            starting.cancel()
+            stopping.cancel()
+            await asyncio.wait((starting, stopping))
+
+    async def _serve(self, models: Sequence[ServedModel]) -> None:
+        self._announce(models)
+        self._admissions = {model.name: Admission(model.slots) for model in models if not model.failure}
+        runner = ExchangeRunner(self._backend, self._admissions)
+        self._links = [self._link(url, models, runner) for url in self._config.gateways]
+        async with asyncio.TaskGroup() as tasks:
+            dialling = [tasks.create_task(link.run()) for link in self._links]
+            housekeeping = tasks.create_task(self._keep_house())
+            await self._stop.wait()
+            log.info("draining", extra={"grace_s": self._config.drain_grace_s})
+            await asyncio.gather(*(self._drain(link) for link in self._links))
+            await asyncio.wait(dialling)
+            housekeeping.cancel()
+
     def _announce(self, models: Sequence[ServedModel]) -> None:
+        """Failed models are told to the gateway too, and a worker that has no other stays connected: its operators see
+        why in the gateway's view, where they look, and not only in this log."""
         for model in models:
             if model.failure:
                 log.error("model cannot be served", extra={"model": model.name, "reason": model.failure})
             else:
                 log.info("model ready", extra={"model": model.name, "version": model.version, "slots": model.slots})
+        if all(model.failure for model in models):
+            log.error("no model can be served", extra={"hint": "connecting all the same, to show the reasons"})
 
     def _link(self, url: str, models: Sequence[ServedModel], runner: ExchangeRunner) -> GatewayLink:
         config = self._config
@@ -140,29 +160,22 @@ class Worker:
         await link.drain(self._config.drain_grace_s, "the worker is shutting down")
 
     async def _keep_house(self) -> None:
-        """Renews the token and reports the load; ends by cancellation."""
+        """Shows each link the token and the load as they are now; what is no news is not sent. Ends by cancellation."""
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
-            token = self._tokens.read_if_changed()
-            load = self._load()
+            token, load = self._tokens.read_if_whole(), self._load()
             for link in self._links:
                 if token is not None:
-                    link.token_changed(token)
-                if load is not None:
-                    link.report_load(load)
+                    link.token_is(token)
+                link.report_load(load)
 
-    def _load(self) -> Load | None:
-        """The load, when it is another than the last one told."""
+    def _load(self) -> Load:
         models = {name: {"running": a.running, "waiting": a.waiting} for name, a in self._admissions.items()}
-        load = Load(
+        return Load(
             running=sum(admission.running for admission in self._admissions.values()),
             waiting=sum(admission.waiting for admission in self._admissions.values()),
             details={"models": models},
         )
-        if load == self._last_load:
-            return None
-        self._last_load = load
-        return load
 
 
 def _version() -> str:

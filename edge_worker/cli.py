@@ -42,7 +42,11 @@ def _parser() -> argparse.ArgumentParser:
     connect = commands.add_parser(
         "connect",
         help="dial out to one or more gateways and serve what they send",
-        epilog="A flag beats its variable (in brackets); lists in a variable are separated by commas.",
+        description="Dials out to one or more gateways and serves what they send, until SIGTERM; then drains.",
+        epilog="A flag beats its variable (in brackets); an empty variable counts as not set. Lists in a variable are "
+        "separated by commas. The token itself can be given by the variable TOKEN only. "
+        "More: docs/reference/command-line.md",
+        allow_abbrev=False,  # or `--token SECRET` would be read as --token-file, and shown in its error
     )
     add_options(connect)
     return parser
@@ -52,7 +56,8 @@ async def _connect(worker: Worker) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, worker, number)
-    await worker.run()
+    if not await worker.run():
+        os._exit(0)  # nothing was begun, and a model that is being loaded on a thread cannot be stopped
 
 
 def _on_signal(worker: Worker, number: signal.Signals) -> None:

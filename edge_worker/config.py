@@ -18,8 +18,17 @@ from edge_worker.backends.factory import BACKENDS
 from edge_worker.backends.service_time import parse_service_time
 from edge_worker.backends.settings import BackendSettings
 from edge_worker.dialer import tunnel_url
+from wire.limits import MAX_TOKEN_BYTES
 
 _NAME = re.compile(r"[!-.0-~]{1,128}")
+_TOKEN = re.compile(rf"[!-~]{{1,{MAX_TOKEN_BYTES}}}")
+
+
+_SWITCH = "true|false"
+_FORMATS = ("auto", "json", "console")
+_LEVELS = ("debug", "info", "warning", "error")
+_PIXELS = str(BackendSettings().max_pixels)
+_BODY = str(64 << 20)
 
 
 class ConfigError(Exception):
@@ -53,7 +62,7 @@ class WorkerConfig:
     drain_grace_s: float
     """Seconds that work in flight has to finish after SIGTERM."""
     log_format: str
-    """json, text, or auto."""
+    """json, console, or auto."""
     log_level: str
     """debug, info, warning or error."""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -69,6 +78,9 @@ class _Option:
     read: Callable[[str], Any]  # Any: each option has its own type, checked by the test of the defaults
     default: str
     help: str
+    group: str
+    value: str
+    """What stands for the value in the help."""
     is_list: bool = False
 
 
@@ -134,58 +146,97 @@ def _label(text: str) -> tuple[str, str]:
     return name, value
 
 
+GATEWAYS, COMPUTING, ECHO, OPERATION = "gateways", "models and computing", "the echo backend", "operation"
+
 OPTIONS = (
-    _Option("gateway", "GATEWAY_URL", tunnel_url, "", "a gateway's address, wss://HOST[:PORT]; repeatable", True),
-    _Option("name", "WORKER_NAME", _worker_name, "", "this worker's unique name; by default the host's"),
-    _Option("token-file", "TOKEN_FILE", _file, "", "file with the bearer token; re-read when it changes"),
-    _Option("ca-file", "CA_FILE", _file, "", "authority that signed the gateway's certificate; default: the system's"),
-    _Option("certificate-file", "CERTIFICATE_FILE", _file, "", "client certificate, where the gateway wants one"),
-    _Option("key-file", "KEY_FILE", _file, "", "private key of the client certificate"),
-    _Option("backend", "BACKEND", _one_of(*BACKENDS), "opencv_dnn", f"what computes: {', '.join(BACKENDS)}"),
-    _Option("model-dir", "MODEL_DIR", _folder, "", "folder of model folders, or one model folder; repeatable", True),
-    _Option("no-embedded", "NO_EMBEDDED", _flag, "false", "true: do not serve the shipped digit classifier"),
-    _Option("slots", "SLOTS", _whole(1, 64), "1", "calls of one model that run at the same moment"),
-    _Option("threads", "THREADS", _whole(0, 256), "0", "threads of one inference; 0: cores divided by slots"),
-    _Option("max-pixels", "MAX_PIXELS", _whole(1, 1 << 32), str(BackendSettings().max_pixels), "largest picture"),
-    _Option("max-body-bytes", "MAX_BODY_BYTES", _whole(1, 1 << 31), str(64 << 20), "longest request body"),
-    _Option("echo-model", "ECHO_MODEL", str, "", "name under which echo answers; repeatable; default echo", True),
-    _Option("echo-service-time", "ECHO_SERVICE_TIME", parse_service_time, "0ms", "20ms, exponential:20ms, ..."),
-    _Option("echo-busy", "ECHO_BUSY", _flag, "false", "true: echo keeps a core busy rather than sleep"),
-    _Option("seed", "SEED", _whole(0, 1 << 32), "0", "of echo's random service times"),
-    _Option("label", "LABELS", _label, "", "NAME=VALUE shown to operators; repeatable", True),
-    _Option("drain-grace-s", "DRAIN_GRACE_S", _seconds, "30", "seconds for work in flight after SIGTERM"),
-    _Option("log-format", "LOG_FORMAT", _one_of("auto", "json", "text"), "auto", "auto, json or text"),
-    _Option("log-level", "LOG_LEVEL", _one_of("debug", "info", "warning", "error"), "info", "least level logged"),
+    _Option("gateway", "GATEWAY_URL", tunnel_url, "", "a gateway; repeatable", GATEWAYS, "wss://HOST[:PORT]", True),
+    _Option(
+        "name", "WORKER_NAME", _worker_name, "", "this worker's unique name; default: the host's", GATEWAYS, "NAME"
+    ),
+    _Option("token-file", "TOKEN_FILE", _file, "", "the bearer token; re-read when it changes", GATEWAYS, "FILE"),
+    _Option(
+        "ca-file", "CA_FILE", _file, "", "who signed the gateway's certificate; default: system's", GATEWAYS, "FILE"
+    ),
+    _Option("certificate-file", "CERTIFICATE_FILE", _file, "", "client certificate, if wanted there", GATEWAYS, "FILE"),
+    _Option("key-file", "KEY_FILE", _file, "", "its private key; default: in the same file", GATEWAYS, "FILE"),
+    _Option("backend", "BACKEND", _one_of(*BACKENDS), "opencv_dnn", "what computes", COMPUTING, "|".join(BACKENDS)),
+    _Option("model-dir", "MODEL_DIR", _folder, "", "model folders, or one; repeatable", COMPUTING, "FOLDER", True),
+    _Option("no-embedded", "NO_EMBEDDED", _flag, "false", "leave out the shipped digit classifier", COMPUTING, _SWITCH),
+    _Option("slots", "SLOTS", _whole(1, 64), "1", "calls of one model that run at the same moment", COMPUTING, "1-64"),
+    _Option("threads", "THREADS", _whole(0, 256), "0", "of one inference; 0: cores / slots", COMPUTING, "0-256"),
+    _Option("max-pixels", "MAX_PIXELS", _whole(1, 1 << 32), _PIXELS, "largest picture", COMPUTING, "PIXELS"),
+    _Option("max-body-bytes", "MAX_BODY_BYTES", _whole(1, 1 << 31), _BODY, "longest request body", COMPUTING, "BYTES"),
+    _Option(
+        "echo-model", "ECHO_MODEL", str, "", "a name to answer under, echo by default; repeatable", ECHO, "NAME", True
+    ),
+    _Option(
+        "echo-service-time", "ECHO_SERVICE_TIME", parse_service_time, "0ms", "20ms, exponential:20ms, ...", ECHO, "TIME"
+    ),
+    _Option("echo-busy", "ECHO_BUSY", _flag, "false", "keep a core busy rather than sleep", ECHO, _SWITCH),
+    _Option("seed", "SEED", _whole(0, 1 << 32), "0", "of random service times", ECHO, "NUMBER"),
+    _Option("label", "LABELS", _label, "", "shown to operators; repeatable", OPERATION, "NAME=VALUE", True),
+    _Option("drain-grace-s", "DRAIN_GRACE_S", _seconds, "30", "for work in flight after SIGTERM", OPERATION, "SECONDS"),
+    _Option(
+        "log-format",
+        "LOG_FORMAT",
+        _one_of(*_FORMATS),
+        "auto",
+        "auto: for people on a terminal",
+        OPERATION,
+        "|".join(_FORMATS),
+    ),
+    _Option("log-level", "LOG_LEVEL", _one_of(*_LEVELS), "info", "least level logged", OPERATION, "|".join(_LEVELS)),
 )
 """Lists in a variable are separated by commas. The token itself can be given by the variable TOKEN only: a command line
 is seen by every user of a machine."""
 
 
+def is_token(text: str) -> bool:
+    """Whether this can be a bearer token: visible ASCII without a space, as a header can carry it."""
+    return _TOKEN.fullmatch(text) is not None
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds a flag for each option."""
+    """Adds a flag for each option. A switch may be given its value, or none for true."""
+    groups = {title: parser.add_argument_group(title) for title in dict.fromkeys(option.group for option in OPTIONS)}
     for option in OPTIONS:
-        action = "append" if option.is_list else "store"
-        text = f"{option.help} [{option.variable}]".replace("%", "%%")
-        parser.add_argument(f"--{option.flag}", action=action, default=None, metavar="X", help=text)
+        default = f", default {option.default}" if option.default and option.value != _SWITCH else ""
+        text = f"{option.help}{default} [{option.variable}]".replace("%", "%%")
+        action, optional = ("append", None) if option.is_list else ("store", "?" if option.value == _SWITCH else None)
+        groups[option.group].add_argument(
+            f"--{option.flag}",
+            action=action,
+            nargs=optional,
+            const="true" if optional else None,
+            default=None,
+            metavar=option.value,
+            help=text,
+        )
 
 
 def load(flags: argparse.Namespace, environment: Mapping[str, str]) -> WorkerConfig:
     """The configuration. Raises ConfigError with every mistake in it."""
-    problems: list[str] = []
-    values = {option.flag: _value(option, flags, environment, problems) for option in OPTIONS}
-    token = environment.get("TOKEN") or None
-    if not values["gateway"] and not any("gateway" in problem for problem in problems):
-        problems.append("gateway: is missing; give --gateway wss://HOST[:PORT] or GATEWAY_URL")
-    if token is None and values["token-file"] is None and not any("token" in problem for problem in problems):
-        problems.append("token-file: is missing; give --token-file FILE, TOKEN_FILE, or the token itself in TOKEN")
-    if values["key-file"] is not None and values["certificate-file"] is None:
-        problems.append("certificate-file: is missing, but key-file is given")
+    given = {name: value for name, value in environment.items() if value}  # empty counts as not set
+    problems: dict[str, list[str]] = {}
+    values = {option.flag: _value(option, flags, given, problems) for option in OPTIONS}
+    token = given.get("TOKEN")
+    if token is not None and not is_token(token):  # which is never shown
+        problems["token"] = [f"TOKEN: must be one token, 1 to {MAX_TOKEN_BYTES} visible ASCII characters"]
+    if not values["gateway"] and "gateway" not in problems:
+        problems["gateway"] = ["gateway: is missing; give --gateway wss://HOST[:PORT] or GATEWAY_URL"]
+    if token is None and values["token-file"] is None and "token-file" not in problems:
+        how = "give --token-file FILE, TOKEN_FILE, or the token itself in TOKEN"
+        problems["token-file"] = [f"token-file: is missing; {how}"]
+    if values["key-file"] is not None and values["certificate-file"] is None and "certificate-file" not in problems:
+        problems["certificate-file"] = ["certificate-file: is missing, but key-file is given"]
     if problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError("\n".join(line for lines in problems.values() for line in lines))
     return _config(values, token)
 
 
-def _value(option: _Option, flags: argparse.Namespace, environment: Mapping[str, str], problems: list[str]) -> Any:
+def _value(
+    option: _Option, flags: argparse.Namespace, environment: Mapping[str, str], problems: dict[str, list[str]]
+) -> Any:
     given = getattr(flags, option.flag.replace("-", "_"))
     source = f"--{option.flag}"
     if given is None and option.variable in environment:
@@ -199,7 +250,7 @@ def _value(option: _Option, flags: argparse.Namespace, environment: Mapping[str,
         try:
             values.append(option.read(text))
         except ValueError as error:
-            problems.append(f"{source} = {text!r}: {error}")
+            problems.setdefault(option.flag, []).append(f"{source} = {text!r}: {error}")
     return tuple(values) if option.is_list else (values[0] if values else None)
 
 

@@ -12,6 +12,8 @@ import json
 import socket
 import ssl
 import time
+from collections.abc import Sequence
+from datetime import UTC
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
+    InvalidProxy,
     InvalidProxyStatus,
     InvalidStatus,
     InvalidURI,
@@ -65,9 +68,10 @@ def tunnel_url(gateway: str) -> str:
     """The WebSocket address of a gateway given as wss://HOST[:PORT][/PATH] or https://... Raises ValueError."""
     parts = urlsplit(gateway if "://" in gateway else f"wss://{gateway}")
     if parts.scheme not in ("wss", "https"):
-        raise ValueError(f"{gateway!r} must begin with wss:// or https://; a tunnel is never unencrypted")
-    if not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise ValueError(f"{gateway!r} must be wss://HOST[:PORT], without user, query or fragment")
+        raise ValueError("must begin with wss:// or https://; a tunnel is never unencrypted")
+    is_plain = gateway.isascii() and gateway.isprintable() and not set(gateway) & set(" @?#\\")
+    if not parts.hostname or not is_plain:
+        raise ValueError("must be wss://HOST[:PORT], without user, query or fragment")
     _ = parts.port  # raises ValueError when it is none
     return f"wss://{parts.netloc}{parts.path if parts.path not in ('', '/') else TUNNEL_PATH}"
 
@@ -104,6 +108,9 @@ async def dial(url: str, token: str, tls: ssl.SSLContext) -> DialledChannel:
     except InvalidProxyStatus as error:
         status = error.response.status_code
         raise DialFailed(f"the proxy answered {status}; check HTTPS_PROXY and its credentials") from error
+    except (InvalidProxy, ImportError) as error:  # ImportError: a SOCKS proxy, for which a library is missing
+        # `msg` is without the proxy's address: there may be a password in that
+        raise DialFailed(f"HTTPS_PROXY cannot be used: {error.msg}", is_refusal=True) from error
     except ProxyError as error:
         raise DialFailed(f"the proxy cannot be used: {error}") from error
     except ssl.SSLCertVerificationError as error:
@@ -144,9 +151,12 @@ class DialledChannel:
         return message
 
     async def close(self, code: int, reason: str) -> None:
-        """Closes, waiting CLOSE_TIMEOUT_S at most for the other side."""
-        async with asyncio.timeout(2 * CLOSE_TIMEOUT_S):
-            await self._connection.close(code, close_reason(reason))
+        """Closes, waiting CLOSE_TIMEOUT_S or so for the other side; one that reads nothing is cut off."""
+        try:
+            async with asyncio.timeout(2 * CLOSE_TIMEOUT_S):
+                await self._connection.close(code, close_reason(reason))
+        except TimeoutError:
+            self._connection.transport.abort()
 
 
 def _how(error: ConnectionClosed) -> str:
@@ -163,7 +173,7 @@ def _refused(response: Response) -> DialFailed:
     return DialFailed(
         f"{text}: {detail}" if detail else text,
         is_refusal=status in _REFUSALS,
-        retry_after_s=_retry_after_s(response.headers.get("Retry-After")),
+        retry_after_s=_retry_after_s(response.headers.get_all("Retry-After")),
     )
 
 
@@ -176,14 +186,16 @@ def _detail(response: Response) -> str:
     return str(problem.get("detail", ""))[:500] if isinstance(problem, dict) else ""
 
 
-def _retry_after_s(value: str | None) -> float | None:
+def _retry_after_s(values: Sequence[str]) -> float | None:
     """Seconds of a Retry-After header, a number or a date (RFC 9110 10.2.3); None when there is none to read."""
-    if value is None:
+    if not values:
         return None
-    if value.strip().isdigit():
+    value = values[0].strip()
+    if value.isascii() and value.isdigit():
         return min(float(value), MAX_RETRY_AFTER_S)
     try:
         at = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-    return min(max(0.0, at.timestamp() - time.time()), MAX_RETRY_AFTER_S)
+    left_s = at.replace(tzinfo=at.tzinfo or UTC).timestamp() - time.time()
+    return min(max(0.0, left_s), MAX_RETRY_AFTER_S)

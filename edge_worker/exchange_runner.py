@@ -46,13 +46,19 @@ class NotAnswered:
     text: str
 
 
+_TOO_LATE = NotAnswered(ExchangeCode.DEADLINE, "the deadline passed at the worker")
+
+
 @dataclass(frozen=True, slots=True)
 class WholeRequest:
-    """A request whose body is here. `received_at` is when its last byte came, in seconds of the session's clock."""
+    """A request whose body is here. Times are seconds of the session's clock."""
 
     head: RequestHead
     body: Buffer
+    began_at: float
+    """When its head came: its deadline counts from here."""
     received_at: float
+    """When its last byte came."""
 
 
 class ExchangeRunner:
@@ -68,13 +74,15 @@ class ExchangeRunner:
         admission = self._admissions.get(request.head.model)
         if admission is None:
             return NotAnswered(ExchangeCode.UNKNOWN_MODEL, f"this worker does not serve {request.head.model!r}")
+        left_s = self._left_s(request)
+        if left_s is not None and left_s <= 0:
+            return _TOO_LATE
+        deadline = asyncio.timeout(left_s)
         try:
-            async with asyncio.timeout(request.head.deadline_ms / 1000 or None), admission.slot():
+            async with deadline, admission.slot():
                 began = self._clock()
                 answer = await self._compute(request)
                 return self._answered(request, answer, began)
-        except TimeoutError:
-            return NotAnswered(ExchangeCode.DEADLINE, "the deadline passed at the worker")
         except Overloaded as error:
             return NotAnswered(ExchangeCode.OVERLOADED, str(error))
         except BadInput as error:
@@ -83,8 +91,16 @@ class ExchangeRunner:
             log.warning("backend failed", extra={"model": request.head.model, "reason": str(error)})
             return NotAnswered(ExchangeCode.BACKEND_FAILED, str(error))
         except Exception:  # a backend's bug costs one exchange, not the worker
+            if deadline.expired():
+                return _TOO_LATE
             log.exception("backend raised what it must not", extra={"model": request.head.model})
             return NotAnswered(ExchangeCode.INTERNAL, "the worker failed; its log says why")
+
+    def _left_s(self, request: WholeRequest) -> float | None:
+        """Seconds until the deadline, negative when it has passed; None without one."""
+        if not request.head.deadline_ms:
+            return None
+        return request.began_at + request.head.deadline_ms / 1000 - self._clock()
 
     async def _compute(self, request: WholeRequest) -> Answer:
         head = request.head

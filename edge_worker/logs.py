@@ -34,21 +34,27 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
-class TextFormatter(logging.Formatter):
+class ConsoleFormatter(logging.Formatter):
     """Time, level, event, and its fields as name=value."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, with a traceback below it when there is one."""
         time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
+        fields = " ".join(f"{name}={_printable(value)}" for name, value in _fields(record).items())
         line = f"{time} {record.levelname.lower():7} {record.getMessage():20} {fields}".rstrip()
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
+def _printable(value: object) -> str:
+    """As it is, or quoted when it would break the line: some of it comes from the other side."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)
+
+
 def set_up_logs(log_format: str, level: str) -> None:
-    """`log_format` is json, text, or auto: text on a terminal, JSON elsewhere."""
-    use_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
+    """`log_format` is json, console, or auto: console on a terminal, JSON elsewhere."""
+    is_console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler()
-    handler.setFormatter(TextFormatter() if use_text else JsonFormatter())
+    handler.setFormatter(ConsoleFormatter() if is_console else JsonFormatter())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.getLogger("websockets").setLevel(logging.WARNING)  # its connection chatter repeats what the link says
