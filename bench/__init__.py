@@ -1,0 +1,30 @@
+"""The study of latency, jitter and throughput: what is measured, how, and which file does it.
+
+Definitions are those of docs/reference/bench.md. Nothing in the repository imports bench; bench imports what is public.
+
+    bench/test.py      the program: flags -> Plan -> Run -> summary -> table and files
+    bench/errors.py    BenchError: everything a person at the keyboard can put right
+
+    bench/load/        makes the requests. Knows nothing of percentiles
+      sample.py        Sample (one request), Samples (all of a run, by column), Recorder (Sample -> Samples, flat memory).
+                       The schema is a contract: files, measures and pictures are made from it
+      arrivals.py      pure generators of intended offsets (ns), and the rule of warm-up
+      clock.py         Clock: now_ns() and wait_until_ns(). SystemClock is good to some 50 us; tests bring a virtual one
+      target.py        Target: address, CA, token, pictures. All that is wrong with them is said before the run
+      transport.py     Transport: `await send(sample, deadline_ns)` fills in the sample and never raises. The door of aiohttp
+      generator.py     Plan + Transport + Clock -> Run. Open loop: the schedule is kept when late
+
+    bench/measure/     pure: arrays in, numbers out. Knows neither sockets nor terminals
+      percentiles.py   nearest rank, its distribution-free interval, "n too small"; block bootstrap
+      jitter.py        RFC 3550 J, IPDV, PDV, deviation, MAD
+      anatomy.py       where the time went, by percentile, with what is left over
+      rates.py         send lag and the verdict, offered and achieved, Little's law, errors by reason
+      environment.py   the machine, the versions, the commit, the command without its secrets
+      summary.py       summarize(run, ...) -> the object of summary.json (schema: docs/reference/bench.md)
+
+    bench/report/      shows a summary and samples
+      table.py         the table at the end       live.py  progress      files.py  write_result(), read_result()
+
+A comparison, a scenario or a picture takes `Run`, `Samples` and a summary, and gives its own; none reaches further in.
+Which arm of a comparison a request belongs to is `Sample.label`, which a Transport sets.
+"""

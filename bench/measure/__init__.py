@@ -1,0 +1,1 @@
+"""Turns samples into numbers; see bench/__init__.py."""

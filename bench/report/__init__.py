@@ -1,0 +1,1 @@
+"""Shows a summary and its samples; see bench/__init__.py."""
