@@ -7,7 +7,6 @@ Leaves by draining: no new work, workers told, what is in flight finished, then 
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
 from collections.abc import Sequence
@@ -28,6 +27,10 @@ from wire.limits import Limits
 
 GOODBYE_S = 3.0
 """Seconds for closing tunnels and connections once nothing is in flight."""
+
+FAREWELL_S = 0.25
+"""Seconds between the end of listening and of serving: who connected at the last moment has sent a request by then, and
+is told to go elsewhere rather than cut off."""
 
 
 class CannotListen(Exception):
@@ -62,7 +65,7 @@ class Gateway:
             async with asyncio.TaskGroup() as tasks:
                 background = [tasks.create_task(self._dispatcher.run()), tasks.create_task(Watcher(watched).run())]
                 await self._stop.wait()
-                is_done = await self._drain()
+                is_done = await self._drain(servers)
                 for task in background:
                     task.cancel()
         finally:
@@ -96,13 +99,16 @@ class Gateway:
         )
         return servers
 
-    async def _drain(self) -> bool:
+    async def _drain(self, servers: Sequence[HttpServer]) -> bool:
         grace_s = self._config.drain.grace_s
         self._log.info("draining", in_flight=self._dispatcher.in_flight, grace_s=grace_s)
         self._tunnels.drain(grace_s)
         is_done = await self._dispatcher.drain(grace_s)
         if not is_done:
             self._log.warning("left with work undone", in_flight=self._dispatcher.in_flight)
+        for server in servers:
+            server.stop_listening()
+        await asyncio.sleep(FAREWELL_S)
         await self._tunnels.close(GOODBYE_S)
         return is_done
 
@@ -130,8 +136,9 @@ def _tunnel_settings(config: Config) -> TunnelSettings:
         heartbeat_interval_s=config.health.heartbeat_interval_s, heartbeat_misses=config.health.heartbeat_misses
     )
     return TunnelSettings(
-        gateway=f"{socket.gethostname()}-{os.getpid()}",
+        gateway=config.listen.name or socket.gethostname(),
         limits=limits,
         max_workers=config.limits.max_workers,
         verifies_workers=config.tls.worker_ca is not None,
+        token_grace_s=config.auth.token_grace_s,
     )

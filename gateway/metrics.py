@@ -82,6 +82,10 @@ class Metrics:
         """A worker's connection is over, whether it was let in or not. `code` is the wire protocol's CloseCode."""
         self.tunnels_ended.add(code.name.lower())
 
+    def token_refused(self, reason: Enum) -> None:
+        """A worker's token was refused. `reason` is the authenticator's Reason."""
+        self.tokens_refused.add(reason.value)
+
     # ---- dispatch.observer.Observer
 
     def job_assigned(self, job: Job, worker: str, reason: str, queue_s: float) -> None:

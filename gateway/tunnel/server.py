@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 from aiohttp import web
 
-from gateway.auth import Principal
+from gateway.auth import Principal, Reason, TokenRefused
 from gateway.dispatch.model import Link, LoadReport, ModelOffer
 from gateway.errors import BadRequest, Draining, Forbidden, GatewayError, NoWorker
 from gateway.tls import PeerCertificate, names_in, require_worker_certificate
@@ -84,6 +84,9 @@ class TunnelObserver(Protocol):
     def tunnel_ended(self, code: CloseCode) -> None:
         """A tunnel, welcomed or not, is over."""
 
+    def token_refused(self, reason: Reason) -> None:
+        """A worker's token was refused, at the upgrade or in-band."""
+
 
 @dataclass(frozen=True, slots=True)
 class TunnelSettings:
@@ -132,7 +135,11 @@ class TunnelServer:
 
     async def handle(self, request: web.Request, address: str) -> web.StreamResponse:
         """GET /v1/tunnel: lives as long as the tunnel. Raises GatewayError before the upgrade."""
-        principal = self._verifier.authenticate(request.headers.get("Authorization"))
+        try:
+            principal = self._verifier.authenticate(request.headers.get("Authorization"))
+        except TokenRefused as error:
+            self._observer.token_refused(error.reason)
+            raise
         self._require_welcome(principal)
         websocket = new_websocket(SUBPROTOCOL)
         if websocket.can_prepare(request).protocol != SUBPROTOCOL:
@@ -179,9 +186,9 @@ class TunnelServer:
         if not self._claim(link, hello):
             return
         self._watch_expiry(link, admission)
-        link.welcome(
-            uuid.uuid4().hex, self._settings.gateway, _left_s(admission.principal), self._describe(admission, hello)
-        )
+        session = uuid.uuid4().hex
+        about = {"session": session, **self._describe(admission, hello)}
+        link.welcome(session, self._settings.gateway, _left_s(admission.principal), about)
         self._observer.tunnel_opened()
         self._log.info(
             "worker joined",
@@ -213,6 +220,8 @@ class TunnelServer:
             principal = self._verifier.verify(token)
             principal.require_worker(link.worker)
         except GatewayError as error:
+            if isinstance(error, TokenRefused):
+                self._observer.token_refused(error.reason)
             self._log.warning("worker token refused", worker=link.worker, reason=error.detail)
             return
         admission.principal = principal
