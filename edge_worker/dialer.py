@@ -32,6 +32,7 @@ from websockets.typing import Subprotocol
 
 from wire import SUBPROTOCOL
 from wire.channel import ChannelClosed, bound_unsent, close_reason
+from wire.errors import RemoteProtocolError
 from wire.limits import KIB, MAX_MESSAGE_BYTES
 
 DIAL_TIMEOUT_S = 10.0
@@ -143,11 +144,13 @@ class DialledChannel:
             raise ChannelClosed(_how(error)) from error
 
     async def receive(self) -> bytes:
-        """The next message. Raises ChannelClosed; a text message is none of ours."""
+        """The next message. Raises ChannelClosed, and RemoteProtocolError for a text message."""
         try:
-            message = await self._connection.recv(decode=False)
+            message = await self._connection.recv()
         except ConnectionClosed as error:
             raise ChannelClosed(_how(error)) from error
+        if isinstance(message, str):
+            raise RemoteProtocolError("a text message, where each frame is a binary one")
         return message
 
     async def close(self, code: int, reason: str) -> None:

@@ -26,7 +26,7 @@ class Channel(Protocol):
         """Sends one message, waiting while the transport is full. Raises ChannelClosed."""
 
     async def receive(self) -> bytes:
-        """The next message. Raises ChannelClosed."""
+        """The next message. Raises ChannelClosed, and RemoteProtocolError for one that is not binary."""
 
     async def close(self, code: int, reason: str) -> None:
         """Closes with a WebSocket close code and at most 123 bytes of reason, within a bounded time."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from .channel import Channel, ChannelClosed
-from .errors import CloseCode
+from .errors import CloseCode, RemoteProtocolError
 from .events import Event, SessionEnded
 from .session import Session, State
 
@@ -76,6 +76,9 @@ class Pump:
                 message = await self._channel.receive()
                 self._session.receive(message, self._clock())
                 self.wake()
+        except RemoteProtocolError as error:  # what came was no message of ours
+            self._session.close(error.code, str(error))
+            self.wake()
         except ChannelClosed as closed:
             self._session.channel_closed(str(closed))
             self.wake()

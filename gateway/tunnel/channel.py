@@ -9,6 +9,7 @@ import socket
 from aiohttp import ClientConnectionError, WSMsgType, web
 
 from wire.channel import ChannelClosed, bound_unsent, close_reason
+from wire.errors import RemoteProtocolError
 from wire.limits import KIB, MAX_MESSAGE_BYTES
 
 CLOSE_TIMEOUT_S = 2.0
@@ -49,13 +50,13 @@ class AcceptedChannel:
             raise ChannelClosed(f"the connection is gone: {error}") from error
 
     async def receive(self) -> bytes:
-        """The next message. Raises ChannelClosed; a text message is none of ours."""
+        """The next message. Raises ChannelClosed, and RemoteProtocolError for a text message."""
         message = await self._websocket.receive()
         if message.type is WSMsgType.BINARY:
             data: bytes = message.data
             return data
         if message.type is WSMsgType.TEXT:
-            return b""  # too short for a frame: the session names the error and says goodbye
+            raise RemoteProtocolError("a text message, where each frame is a binary one")
         if message.type is WSMsgType.ERROR:
             raise ChannelClosed(f"the WebSocket broke: {self._websocket.exception()}")
         code = self._websocket.close_code
