@@ -78,7 +78,8 @@ class Process:
         """`via` is a command that runs another one, as `ip netns exec NAME` does."""
         self.name = name
         self.log = log
-        self._is_stopping = False
+        self.is_stopping = False
+        """Whether it was asked to leave."""
         with log.open("ab") as output:
             self.popen = subprocess.Popen(
                 [*via, sys.executable, "-m", *arguments],
@@ -115,8 +116,8 @@ class Process:
 
     def begin_stop(self) -> None:
         """Asks it to leave and does not wait."""
-        if not self._is_stopping:
-            self._is_stopping = True
+        if not self.is_stopping:
+            self.is_stopping = True
             self.signal(signal.SIGTERM)
             self.signal(signal.SIGCONT)
 

@@ -34,7 +34,7 @@ class Outcome:
     status: int
     """0 where there was no answer."""
     error: str
-    """The problem's code, or the name of the exception; empty for an answer."""
+    """The problem's code, `not connected`, or the name of the exception; empty for an answer."""
     worker: str
     retry_after_s: int | None
     text: str
@@ -124,5 +124,7 @@ class Load:
                     retry_after_s=None if after is None else int(after),
                     text=text,
                 )
+        except aiohttp.ClientConnectorError as error:  # nobody listened: the request was not sent
+            return Outcome(began, time.monotonic(), 0, "not connected", "", None, str(error))
         except (aiohttp.ClientError, TimeoutError) as error:
             return Outcome(began, time.monotonic(), 0, type(error).__name__, "", None, str(error))
