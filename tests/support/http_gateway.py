@@ -39,6 +39,8 @@ class FakeDispatcher:
     error: Exception | None = None
     """Raised for every job, before its body is read."""
     status: int = 200
+    reads_bodies: bool = True
+    """False: answers without waiting for the body, as a worker may whom the first bytes tell enough."""
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
     """Set at first: clear it to keep jobs waiting for their answer."""
     jobs: list[Job] = field(default_factory=list)
@@ -85,6 +87,8 @@ class FakeDispatcher:
             raise self.error
         body = b""
         async for piece in job.body.chunks():
+            if not self.reads_bodies:
+                break
             self.pieces.put_nowait(piece)
             body += piece
         self.bodies.append(body)
@@ -155,6 +159,12 @@ class Served:
             return await reader.read()
         finally:
             writer.close()
+
+
+async def turns(count: int = 10) -> None:
+    """Lets the event loop, which both ends share, look at its sockets so often: what was written is then received."""
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 @asynccontextmanager

@@ -84,6 +84,15 @@ async def test_what_every_file_met_is_the_answer(error: errors.GatewayError, sta
         assert problem["code"] == error.code
 
 
+async def test_what_one_file_met_is_its_own() -> None:
+    """When another file was answered, a full queue is the problem of those that met it."""
+    answers: dict[bytes, bytes | Exception] = {b"one": errors.QueueFull("full", retry_after_s=1)}
+    async with serving(FakeDispatcher(answers=answers)) as served:
+        status, results = await post(served, b"one", b"two")
+        assert status == 200
+        assert [result.get("status") for result in results] == [429, None]
+
+
 async def test_bad_files_alone_are_still_a_list() -> None:
     """When every file is bad the answer is a list of problems all the same: each failed by itself."""
     async with serving(FakeDispatcher(error=errors.BadInput("not an image"))) as served:

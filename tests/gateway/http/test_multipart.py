@@ -69,6 +69,14 @@ def test_any_split_gives_the_same_parts(content: list[bytes], splits: list[int])
     assert decoded([piece for piece in [*pieces, body[start:]] if piece]) == parts
 
 
+def test_every_split_in_two_gives_the_same_parts() -> None:
+    """Wherever a body is cut in two, also inside a boundary, its parts are the same."""
+    parts = [("a", "a.png", "image/png", b"\r\n--\r\nfirst\r\n"), ("b", "", "", b""), ("c", "", "", b"third")]
+    body = encoded(parts)
+    for cut in range(1, len(body)):
+        assert decoded([body[:cut], body[cut:]]) == parts
+
+
 @given(st.binary(max_size=200), st.integers(1, 20))
 def test_any_bytes_give_parts_or_one_named_error(data: bytes, size: int) -> None:
     """Nonsense is a BadRequest or too many parts, and never another exception."""

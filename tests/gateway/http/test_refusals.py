@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.http_gateway import TOKEN, FakeDispatcher, Served, serving
+from tests.support.http_gateway import TOKEN, FakeDispatcher, Served, serving, turns
 
 HEAD = f"Host: gateway\r\nAuthorization: Bearer {TOKEN}\r\n"
 
@@ -132,7 +132,7 @@ async def test_a_slow_rest_ends_a_job_that_had_begun() -> None:
         while not served.metrics.failures.count("slow_body"):
             if not served.dispatcher.jobs:
                 writer.write(b"x" * 1000)
-            await asyncio.sleep(0.001)
+            await turns()
         assert b" 408 " in await reader.readline()
         writer.close()
         assert served.dispatcher.running == 0

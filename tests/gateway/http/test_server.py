@@ -12,7 +12,7 @@ from gateway.config import Limits
 from gateway.errors import Forbidden
 from gateway.http.server import serve
 from gateway.metrics import Metrics
-from tests.support.http_gateway import TOKEN, FakeDispatcher, serving
+from tests.support.http_gateway import TOKEN, FakeDispatcher, serving, turns
 
 HEAD = f"Host: gateway\r\nAuthorization: Bearer {TOKEN}\r\n"
 
@@ -88,7 +88,7 @@ async def test_forwards_a_large_body_while_it_arrives() -> None:
             writer.write(b"x" * 10_000)
             sent += 10_000
             await writer.drain()
-            await asyncio.sleep(0.001)
+            await turns()
         received = len(await served.dispatcher.pieces.get())
         assert 0 < received < size
         assert served.dispatcher.bodies == []
@@ -96,6 +96,21 @@ async def test_forwards_a_large_body_while_it_arrives() -> None:
         assert b" 200 " in await reader.readline()
         writer.close()
         assert [len(body) for body in served.dispatcher.bodies] == [size]
+
+
+async def test_an_early_answer_does_not_wait_for_the_body() -> None:
+    """A worker that answers before it has the whole body is passed on at once."""
+    async with serving(FakeDispatcher(reads_bodies=False)) as served:
+        head = f"POST /inference/digits HTTP/1.1\r\n{HEAD}Content-Length: 220000\r\n\r\n"
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(head.encode())
+        answered = asyncio.create_task(reader.readline())
+        for _ in range(20):
+            writer.write(b"x" * 10_000)
+            await writer.drain()
+            await turns()
+        assert b" 200 " in await answered
+        writer.close()
 
 
 async def test_lets_open_requests_end_when_it_closes() -> None:
