@@ -631,7 +631,6 @@ class Session:
             return
         self.state = State.ENDED
         self._heads.clear()
-        self._ring.clear()
         self._ack_is_due = False
         for number in list(self._exchanges):
             self._forget(number)

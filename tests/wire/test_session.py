@@ -607,6 +607,13 @@ def test_an_hour_of_heartbeats() -> None:
     assert pair.worker.rtt_s == pytest.approx(0.002, abs=1e-5)
 
 
+def test_the_worker_knows_the_round_trip_from_the_start() -> None:
+    """A second PING follows the first PONG at once: windows of the first bodies can grow."""
+    pair = SessionPair(latency_s=0.01)
+    pair.advance(0.1)
+    assert pair.worker.rtt_s == pytest.approx(0.02, abs=1e-4)
+
+
 @pytest.mark.parametrize("deaf", list(Role))
 def test_a_lost_peer_is_noticed_after_three_intervals(deaf: Role) -> None:
     """6 s after its last byte, at whichever end it no longer arrives; the other end is told."""
@@ -754,6 +761,18 @@ def test_a_closed_channel_ends_the_session_without_a_goodbye() -> None:
     gateway = opened(Role.GATEWAY, exchanges=1)
     gateway.channel_closed("connection reset")
     assert ending(gateway) == events.SessionEnded(CloseCode.PEER_LOST, "connection reset", by_peer=True)
+    assert not gateway.has_output
+
+
+@pytest.mark.parametrize("bodies", [1, 3])
+def test_a_session_that_ends_drops_the_bodies_that_wait(bodies: int) -> None:
+    """Whatever was queued when the connection broke, the end is told once and nothing is left."""
+    gateway = opened(Role.GATEWAY, exchanges=3)
+    for number in range(1, bodies + 1):
+        gateway.send_body(number, bytes(200 * KIB))
+    gateway.channel_closed("connection reset")
+    assert ending(gateway) == events.SessionEnded(CloseCode.PEER_LOST, "connection reset", by_peer=True)
+    assert gateway.open_exchanges == 0
     assert not gateway.has_output
 
 
