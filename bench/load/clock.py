@@ -7,6 +7,7 @@ at the nanosecond asked for, without burning a core; elsewhere the loop's own ti
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import sys
@@ -62,7 +63,8 @@ class SystemClock:
             await self._woken
 
     def _wake(self) -> None:
-        os.read(self._fd, 8)
+        with contextlib.suppress(BlockingIOError):  # set anew since it rang
+            os.read(self._fd, 8)
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)
 
