@@ -10,7 +10,6 @@ import asyncio
 import logging
 import platform
 import random
-import ssl
 import time
 from collections.abc import Sequence
 from importlib import metadata
@@ -69,9 +68,6 @@ class Worker:
         self._tokens = TokenSource(config.token, config.token_file)
         try:
             self._tls = tls_context(config.ca_file, config.certificate_file, config.key_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"ca-file, certificate-file or key-file: cannot be used: {error}") from error
-        try:
             self._backend: Backend = open_backend(config.backend, config.engine)
         except (ValueError, ImportError) as error:
             raise ConfigError(str(error)) from error

@@ -55,6 +55,9 @@ TUNNEL_PATH = "/v1/tunnel"
 _REFUSALS = frozenset({400, 401, 403, 404, 405, 426})
 """Statuses that the same request meets again: a person has to change something."""
 
+_NAME_MISMATCHES = frozenset({62, 64})
+"""OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
+
 
 class DialFailed(Exception):
     """No tunnel. `is_refusal`: waiting does not help; `retry_after_s`: the gateway said when to come back."""
@@ -79,11 +82,19 @@ def tunnel_url(gateway: str) -> str:
 
 def tls_context(ca_file: Path | None, certificate: Path | None, private_key: Path | None) -> ssl.SSLContext:
     """Verifies the gateway with the system's authorities or `ca_file` alone; shows a client certificate if given one.
-    Raises OSError or ssl.SSLError for files that cannot be used."""
-    context = ssl.create_default_context(cafile=ca_file)
+    Raises ValueError that names the file that cannot be used."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise ValueError(f"ca-file = {ca_file}: must be certificates in PEM: {error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if certificate is not None:
-        context.load_cert_chain(certificate, private_key)
+        try:
+            # An empty password, or OpenSSL would ask the terminal for the one of a protected key and wait.
+            context.load_cert_chain(certificate, private_key, password="")
+        except OSError as error:
+            files = f"certificate-file = {certificate}, key-file = {private_key or certificate}"
+            raise ValueError(f"{files}: must be a certificate and its key, no password, in PEM: {error}") from error
     return context
 
 
@@ -115,11 +126,15 @@ async def dial(url: str, token: str, tls: ssl.SSLContext) -> DialledChannel:
     except ProxyError as error:
         raise DialFailed(f"the proxy cannot be used: {error}") from error
     except ssl.SSLCertVerificationError as error:
-        text = f"the gateway's certificate does not verify: {error.verify_message}; is --ca-file the right one?"
+        is_other_name = error.verify_code in _NAME_MISMATCHES
+        advice = "is the address one of its names?" if is_other_name else "is --ca-file the right one?"
+        text = f"the gateway's certificate does not verify: {error.verify_message.rstrip('.')}; {advice}"
         raise DialFailed(text, is_refusal=True) from error
+    except ssl.SSLError as error:
+        raise DialFailed(f"no TLS with the other side: {error}; is it a gateway's public port?") from error
     except TimeoutError as error:
         raise DialFailed(f"no connection within {DIAL_TIMEOUT_S:g} s") from error
-    except (OSError, InvalidHandshake, InvalidURI, ssl.SSLError, EOFError) as error:
+    except (OSError, InvalidHandshake, InvalidURI, EOFError) as error:
         raise DialFailed(f"no connection: {error}") from error
     if connection.subprotocol != SUBPROTOCOL:
         await connection.close()
