@@ -116,7 +116,7 @@ class Pump:
     def _arm(self) -> None:
         due = self._session.next_tick()
         if self._timer is not None:
-            if due is not None and (self._is_grace or self._timer_due <= due):
+            if due is not None and self._timer_due <= due:
                 return  # it will look again then
             self._timer.cancel()
             self._timer = None

@@ -122,7 +122,7 @@ class Phase(Enum):
     """What the flight is doing."""
 
     STARTING = auto()
-    """Doubling in each round trip, until a queue shows or the rate no longer follows."""
+    """Doubling in each round trip, until a queue shows."""
     STEADY = auto()
     """Following the measured rate, once per round."""
     DRAINING = auto()
@@ -148,7 +148,6 @@ class Path:
         "_base_at",
         "_best_rate",
         "_is_min_rtt_stale",
-        "_last_rate",
         "_min_rtt_at",
         "_round_end",
         "_round_limited",
@@ -174,7 +173,7 @@ class Path:
         self._round_end = 0
         self._round_limited = False
         self._round_rtt_s = inf  # the least of this round
-        self._best_rate = self._last_rate = 0.0
+        self._best_rate = 0.0
 
     @property
     def in_flight(self) -> int:
@@ -184,8 +183,7 @@ class Path:
     def has_room(self, size: int) -> bool:
         """Whether a chunk of `size` bytes may be sent now. Always when no acknowledgement is on its way: then nothing
         would ever make room."""
-        is_reduced = self.phase is Phase.DRAINING and size >= MIN_CHUNK_BYTES  # what is small makes no queue
-        limit = self.flight_bytes // 2 if is_reduced else self.flight_bytes
+        limit = self.flight_bytes // 2 if self.phase is Phase.DRAINING else self.flight_bytes
         return self.in_flight + size <= limit or not self._samples
 
     @property
@@ -253,10 +251,6 @@ class Path:
     def _end_round(self, now: float) -> None:
         """A round trip's worth of bytes was acknowledged since the last call."""
         match self.phase:
-            case Phase.STARTING if self._round_limited:
-                if self._best_rate < self._last_rate * 1.125:
-                    self.phase = Phase.STEADY
-                self._last_rate = self._best_rate
             case Phase.STEADY if self._best_rate > 0 and (self._round_limited or self._has_standing_queue):
                 most, least = self.flight_bytes * 2, 0.0 if self._has_standing_queue else self.flight_bytes * 0.7
                 self.flight_bytes = self._bounded(max(least, min(most, self._aim)))

@@ -1,4 +1,4 @@
-"""Two sessions under random use: whatever the owners do in whatever order, nothing is lost, doubled, leaked or stuck."""
+"""Two sessions under random use: whatever owners do in whatever order, nothing is lost, doubled, leaked or stuck."""
 
 from __future__ import annotations
 

@@ -103,6 +103,15 @@ def test_a_token_bucket_that_runs_dry_is_followed_down() -> None:
     assert link.used(shared, 36 * MIB) > 0.90
 
 
+def test_a_start_that_went_too_far_is_taken_back_at_once() -> None:
+    """The first queue ends the doubling, and the flight goes to what was measured until then."""
+    link = Link(0.025, 20 * MBIT)
+    pair = link.pair()
+    pair.ways[Role.GATEWAY].burst_bytes = 1 * MIB
+    shared = share(pair, 10 * MIB)
+    assert shared.worst_small_s(since_s=1.0) - link.idle_s < 0.040
+
+
 def test_a_rate_that_drops_is_followed_down_and_one_that_rises_up_again() -> None:
     """From 100 Mbit/s to 10 and back: small requests pass again soon, and so does the whole rate."""
     pair = Link(0.010, 100 * MBIT).pair()
