@@ -23,8 +23,8 @@ PORT = 8443
 DIRECTORY = REPOSITORY / ".demo"
 STAGES = {
     "auth": "the token is checked",
-    "queue": "waits for a worker",
     "upload": "the picture arrives at the gateway",
+    "queue": "waits for a worker",
     "tunnel_out": "to the worker, through its tunnel",
     "worker_queue": "waits for a slot of the worker",
     "decode": "PNG to pixels",

@@ -68,10 +68,10 @@ class Job:
 class Timing:
     """Where one exchange's milliseconds went. Filled in by the link; the queue's part by the dispatcher."""
 
+    upload_s: float = 0.0
+    """Waiting for the client's body: before a worker was asked for, and after one was chosen."""
     queue_s: float = 0.0
     """Submitted until a worker was chosen, over all attempts."""
-    upload_s: float = 0.0
-    """Worker chosen until the client's last body byte reached the gateway (0 when it was there already)."""
     tunnel_out_s: float = 0.0
     """The last of (chosen, last byte here) until the worker had everything."""
     worker_s: dict[str, float] = field(default_factory=dict)

@@ -36,10 +36,11 @@ class Exchanger:
         self._dispatcher = dispatcher
         self._metrics = metrics
 
-    async def answer(self, job: Job, request_id: str) -> Answer:
-        """Raises GatewayError."""
+    async def answer(self, job: Job, request_id: str, received_s: float = 0.0) -> Answer:
+        """`received_s` was spent on receiving the body before. Raises GatewayError."""
         async with self._dispatcher.exchange(job) as reply:
             result = _result(await self._read(reply), reply)
+        reply.timing.upload_s += received_s
         stages = list(exchange_stages(reply.timing))
         self._metrics.exchange_timed(stages)
         result["worker"] = reply.timing.worker

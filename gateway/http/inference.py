@@ -147,10 +147,11 @@ class Inference:
         body = ArrivingBody(stream, request.content_length, self._limits.max_body_bytes, self._budget)
         try:
             await body.receive_head()
+            received_s = self._clock() - now
             if body.is_complete and not body.received_bytes:
                 raise BadInput("the body is empty: send an image")
             job = order.job(body, call.request_id, media_type, now)
-            answer = await self._exchange(job, body)
+            answer = await self._exchange(job, body, received_s)
         finally:
             call.received_bytes = body.received_bytes
             body.release()
@@ -158,14 +159,14 @@ class Inference:
         call.stopwatch.exchange_stages = answer.stages
         return web.json_response(answer.result)
 
-    async def _exchange(self, job: Job, body: ArrivingBody) -> Answer:
+    async def _exchange(self, job: Job, body: ArrivingBody, received_s: float) -> Answer:
         """Exchanges the job, while the rest of its body arrives if there is a rest."""
         if body.is_complete:
-            return await self._exchanger.answer(job, job.id)
+            return await self._exchanger.answer(job, job.id, received_s)
         with first_error():
             async with asyncio.TaskGroup() as tasks:
                 receiving = tasks.create_task(body.receive_rest())
-                answer = await self._exchanger.answer(job, job.id)
+                answer = await self._exchanger.answer(job, job.id, received_s)
                 # A worker may answer before it has everything: what is wrong with an image often stands at its start.
                 receiving.cancel()
         return answer

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from gateway.dispatch.model import Timing
 
-GATEWAY_STAGES = ("auth", "queue", "upload", "tunnel_out")
+GATEWAY_STAGES = ("auth", "upload", "queue", "tunnel_out")
 WORKER_STAGES = ("worker_queue", "decode", "preprocess", "inference", "postprocess")
 STAGES = (*GATEWAY_STAGES, *WORKER_STAGES, "tunnel_back", "total")
 """In the order in which they happen. `total` is the gateway's own: from the request's head to the answer's."""
@@ -42,8 +42,8 @@ class Stopwatch:
 
 def exchange_stages(timing: Timing) -> Iterator[tuple[str, float]]:
     """(name, seconds) of one exchange. A worker's steps are an untrusted mapping: names checked, number bounded."""
-    yield "queue", timing.queue_s
     yield "upload", timing.upload_s
+    yield "queue", timing.queue_s
     yield "tunnel_out", timing.tunnel_out_s
     for index, (name, seconds) in enumerate(timing.worker_s.items()):
         if index == MAX_WORKER_STAGES:

@@ -12,7 +12,7 @@ from gateway import errors
 from gateway.dispatch.model import Priority
 from tests.support.http_gateway import FakeDispatcher, serving
 
-STAGES = "auth queue upload tunnel_out worker_queue decode preprocess inference postprocess tunnel_back total"
+STAGES = "auth upload queue tunnel_out worker_queue decode preprocess inference postprocess tunnel_back total"
 
 
 async def test_answers_labels_with_worker_and_id() -> None:
