@@ -16,13 +16,25 @@ from wire.frames import Buffer, ResponseHead
 class Call:
     """The receiving half of an exchange and its milestones, in seconds of the gateway's clock."""
 
-    __slots__ = ("_chunks", "_consumed", "_error", "_is_ended", "_room", "_waiter", "head", "sent_at", "timing")
+    __slots__ = (
+        "_chunks",
+        "_consumed",
+        "_error",
+        "_is_ended",
+        "_room",
+        "_waiter",
+        "body_here_at",
+        "head",
+        "started_at",
+        "timing",
+    )
 
     def __init__(self, consumed: Callable[[int], None], started_at: float) -> None:
         self.head: ResponseHead | None = None
         self.timing = Timing()
-        self.sent_at = started_at
-        """When the last byte of the request body was here."""
+        self.started_at = started_at
+        self.body_here_at = started_at
+        """When the last byte of the request body was here, or the newest so far."""
         self._consumed = consumed
         self._chunks: deque[Buffer] = deque()  # bounded by the exchange's receive window
         self._is_ended = False

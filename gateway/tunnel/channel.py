@@ -36,6 +36,7 @@ class AcceptedChannel:
 
     def __init__(self, websocket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
         self._websocket = websocket
+        self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         connection = transport.get_extra_info("socket")
         if connection is not None:
@@ -63,6 +64,10 @@ class AcceptedChannel:
         raise ChannelClosed("the connection was cut" if code in (None, 1006) else f"closed with code {code}")
 
     async def close(self, code: int, reason: str) -> None:
-        """Closes, waiting CLOSE_TIMEOUT_S at most for the other side."""
-        with contextlib.suppress(ConnectionError, ClientConnectionError, RuntimeError):
-            await self._websocket.close(code=code, message=close_reason(reason).encode())
+        """Closes, waiting CLOSE_TIMEOUT_S or so for the other side; one that reads nothing is cut off."""
+        try:
+            async with asyncio.timeout(2 * CLOSE_TIMEOUT_S):  # aiohttp waits without end for room to write
+                with contextlib.suppress(ConnectionError, ClientConnectionError, RuntimeError):
+                    await self._websocket.close(code=code, message=close_reason(reason).encode())
+        except TimeoutError:
+            self._transport.abort()

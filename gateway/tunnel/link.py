@@ -23,7 +23,6 @@ from gateway.dispatch.model import (
     Metadata,
     ModelOffer,
     Reply,
-    Timing,
 )
 from gateway.errors import (
     BadInput,
@@ -142,12 +141,13 @@ class WorkerLink:
         number, call = self._open(self._head_of(job))
         sender: asyncio.Task[None] | None = None
         try:
-            sending = self._send_body(number, job.body, call)
-            if job.body.is_complete:
-                await sending
-            else:  # the answer may come before the client has sent everything
-                sender = asyncio.create_task(sending)
+            if job.body.is_complete and (job.body.size or 0) <= LOW_WATER_BYTES:
+                await self._send_body(number, job.body, call)  # all at once: it neither waits nor costs a task
+            else:  # the answer may come before everything is sent
+                sender = asyncio.create_task(self._send_body(number, job.body, call))
+                self._pump.wake()  # the head leaves now, with what is here of the body by the time it is written
             head = await call.wait_head()
+            self._account(call, head)
             yield Reply(head.status, _metadata(head), self._body(call, head), call.timing)
         finally:
             self._calls.pop(number, None)
@@ -203,39 +203,46 @@ class WorkerLink:
 
     async def _send_body(self, number: int, body: Body, call: Call) -> None:
         """Forwards the body as it arrives. What the client does wrong ends the call with that error."""
-        session, sent = self._session, 0
+        sent, was_here = 0, body.is_complete
         try:
             async for chunk in body.chunks():
-                if not session.is_open(number):
-                    return
+                if not was_here:
+                    call.body_here_at, was_here = self._clock(), body.is_complete
                 sent += len(chunk)
                 is_last = sent == body.size
-                if is_last:
-                    call.sent_at = self._clock()
-                session.send_body(number, chunk, end=is_last)
-                self._pump.wake()
-                if is_last:
+                if not self._push(number, chunk, is_last=is_last) or is_last:
                     return
-                if session.unsent_bytes(number) > LOW_WATER_BYTES:
+                if self._session.unsent_bytes(number) > LOW_WATER_BYTES:
                     await call.wait_room()
-            if session.is_open(number):
-                call.sent_at = self._clock()
-                session.send_body(number, b"", end=True)
-                self._pump.wake()
-        except GatewayError as error:
+            if not was_here:
+                call.body_here_at = self._clock()
+            self._push(number, b"", is_last=True)
+        except Exception as error:  # of a task's whole work: whoever waits for the answer raises it
             call.fail(error)
+
+    def _push(self, number: int, chunk: bytes, *, is_last: bool) -> bool:
+        """Gives the session more of a body; False when nobody wants it any more."""
+        if not self._session.is_open(number):
+            return False
+        self._session.send_body(number, chunk, end=is_last)
+        self._pump.wake()
+        return self._session.is_open(number)
 
     async def _body(self, call: Call, head: ResponseHead) -> AsyncIterator[bytes]:
         async for chunk in call.body():
             yield chunk
-        self._account(call.timing, head, call.sent_at, self._clock())
+        self._account(call, head)
 
-    def _account(self, timing: Timing, head: ResponseHead, sent_at: float, ended_at: float) -> None:
-        """Splits the tunnel's time into its two ways with the clock offset (measurement: theta, RFC 5905 8)."""
+    def _account(self, call: Call, head: ResponseHead) -> None:
+        """Splits the tunnel's time until now into its two ways with the clock offset (theta, RFC 5905 8). Called with
+        the head, and again when the body is whole."""
+        timing = call.timing
         timing.worker_s = {name: micros / 1e6 for name, micros in head.durations_us}
+        timing.upload_s = call.body_here_at - call.started_at
         at_worker_s = max(0.0, (head.sent_us - head.received_us) / 1e6)
-        tunnel_s = max(0.0, ended_at - sent_at - at_worker_s)
-        out_s = head.received_us / 1e6 - self._offset_s - sent_at if self.rtt_s else tunnel_s / 2
+        tunnel_s = max(0.0, self._clock() - call.body_here_at - at_worker_s)
+        is_offset_known = self.rtt_s > 0.0
+        out_s = head.received_us / 1e6 - self._offset_s - call.body_here_at if is_offset_known else tunnel_s / 2
         timing.tunnel_out_s = min(max(0.0, out_s), tunnel_s)
         timing.tunnel_back_s = tunnel_s - timing.tunnel_out_s
 

@@ -23,6 +23,7 @@ from gateway.tls import PeerCertificate, names_in, require_worker_certificate
 from gateway.tunnel.channel import AcceptedChannel, new_websocket
 from gateway.tunnel.link import WorkerLink, offers_of
 from wire import SUBPROTOCOL
+from wire.channel import Channel
 from wire.errors import CloseCode
 from wire.events import SessionEnded
 from wire.frames import Hello
@@ -118,12 +119,22 @@ class TunnelServer:
     """Accepts workers."""
 
     def __init__(
-        self, workforce: Workforce, verifier: TokenVerifier, observer: TunnelObserver, settings: TunnelSettings
+        self,
+        workforce: Workforce,
+        verifier: TokenVerifier,
+        observer: TunnelObserver,
+        settings: TunnelSettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        unix_clock: Callable[[], float] = time.time,
     ) -> None:
+        """`clock` is the one that dispatch has; `unix_clock` is what tokens' ends are told in."""
         self._workforce = workforce
         self._verifier = verifier
         self._observer = observer
         self._settings = settings
+        self._clock = clock
+        self._unix_clock = unix_clock
         self._admissions: dict[WorkerLink, _Admission] = {}
         self._holders: dict[str, WorkerLink] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -144,27 +155,33 @@ class TunnelServer:
         websocket = new_websocket(SUBPROTOCOL)
         if websocket.can_prepare(request).protocol != SUBPROTOCOL:
             raise BadRequest(f"a worker upgrades to WebSocket here, with the subprotocol {SUBPROTOCOL}")
-        assert request.transport is not None
-        certificate = request.transport.get_extra_info("peercert")
-        await websocket.prepare(request)
-        channel = AcceptedChannel(websocket, request.transport)
-        link = WorkerLink(channel, self._settings.limits, self)
-        self._admissions[link] = _Admission(principal, certificate, address)
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        self._tasks.add(task)  # no await since its place was found
         try:
-            await link.run()
+            await websocket.prepare(request)
+            assert request.transport is not None
+            certificate = request.transport.get_extra_info("peercert")
+            channel = AcceptedChannel(websocket, request.transport)
+            await self.admit(channel, principal, address, certificate)
         finally:
             self._tasks.discard(task)
         return websocket
+
+    async def admit(
+        self, channel: Channel, principal: Principal, address: str, certificate: PeerCertificate | None = None
+    ) -> None:
+        """Serves one connection whose token verified, until it ends."""
+        link = WorkerLink(channel, self._settings.limits, self, self._clock)
+        self._admissions[link] = _Admission(principal, certificate, address)
+        await link.run()
 
     def _require_welcome(self, principal: Principal) -> None:
         if not any(scope.startswith("worker:") for scope in principal.scopes):
             raise Forbidden("this token has no worker scope; issue one with --scope worker:NAME")
         if self._is_draining:
             raise Draining("this gateway is leaving", retry_after_s=FULL_RETRY_S)
-        if len(self._admissions) >= self._settings.max_workers:
+        if len(self._tasks) >= self._settings.max_workers:
             raise NoWorker(
                 f"{self._settings.max_workers} workers are connected already (limits.max_workers)",
                 retry_after_s=FULL_RETRY_S,
@@ -183,12 +200,15 @@ class TunnelServer:
         except GatewayError as error:
             link.refuse(CloseCode.UNAUTHORIZED, error.detail)
             return
+        if self._is_draining:
+            link.refuse(CloseCode.SHUTTING_DOWN, "this gateway is leaving")
+            return
         if not self._claim(link, hello):
             return
         self._watch_expiry(link, admission)
         session = uuid.uuid4().hex
         about = {"session": session, **self._describe(admission, hello)}
-        link.welcome(session, self._settings.gateway, _left_s(admission.principal), about)
+        link.welcome(session, self._settings.gateway, self._left_s(admission.principal), about)
         self._observer.tunnel_opened()
         self._log.info(
             "worker joined",
@@ -226,7 +246,7 @@ class TunnelServer:
             return
         admission.principal = principal
         self._watch_expiry(link, admission)
-        link.accept_token(_left_s(principal))
+        link.accept_token(self._left_s(principal))
 
     def ended(self, link: WorkerLink, event: SessionEnded) -> None:
         """The tunnel is over, however."""
@@ -259,15 +279,26 @@ class TunnelServer:
         return True
 
     def _watch_expiry(self, link: WorkerLink, admission: _Admission) -> None:
+        """Sets the timer for the token's end, never ends the tunnel itself: its caller has more to say on it."""
         if admission.expiry is not None:
             admission.expiry.cancel()
-        left_s = admission.principal.expires_at - time.time() + self._settings.token_grace_s
-        if left_s <= 0:
-            link.refuse(CloseCode.UNAUTHORIZED, "the token expired and was not renewed")
-            return
+        left_s = self._until_late_s(admission.principal)
         admission.expiry = asyncio.get_running_loop().call_later(
-            min(left_s, MAX_TIMER_S), self._watch_expiry, link, admission
+            min(max(0.0, left_s), MAX_TIMER_S), self._at_expiry, link, admission
         )
+
+    def _at_expiry(self, link: WorkerLink, admission: _Admission) -> None:
+        if self._until_late_s(admission.principal) > 0:
+            self._watch_expiry(link, admission)
+        else:
+            link.refuse(CloseCode.UNAUTHORIZED, "the token expired and was not renewed")
+
+    def _until_late_s(self, principal: Principal) -> float:
+        return principal.expires_at + self._settings.token_grace_s - self._unix_clock()
+
+    def _left_s(self, principal: Principal) -> float:
+        """What a worker is told; 0 would mean for ever."""
+        return max(0.001, principal.expires_at - self._unix_clock())
 
     def _recheck_all(self) -> None:
         """After keys or revocations changed: whoever no longer holds is out."""
@@ -284,7 +315,7 @@ class TunnelServer:
             "labels": dict(list(hello.labels.items())[:MAX_LABELS]),
             "subject": admission.principal.subject,
             "certificate_names": sorted(names_in(admission.certificate)),
-            "connected_at": int(time.time()),
+            "connected_at": int(self._unix_clock()),
         }
 
     # --- leaving ------------------------------------------------------------------------------------------------------
@@ -301,7 +332,3 @@ class TunnelServer:
             link.refuse(CloseCode.SHUTTING_DOWN, "the gateway shut down")
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
-
-
-def _left_s(principal: Principal) -> float:
-    return max(0.001, principal.expires_at - time.time())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_a_thousand_workers_spread() -> None:
     first = sorted(Backoff(random.Random(seed)).next_delay_s() for seed in range(1000))
     assert first[0] < 0.05 * BASE_S
     assert first[-1] > 0.95 * BASE_S
-    assert max(later - sooner for sooner, later in zip(first, first[1:], strict=False)) < 0.05 * BASE_S
+    assert max(later - sooner for sooner, later in pairwise(first)) < 0.05 * BASE_S
 
 
 def test_a_connection_that_lived_starts_anew() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import ssl
+from itertools import pairwise
 
 import pytest
 
@@ -17,8 +18,8 @@ from edge_worker.exchange_runner import ExchangeRunner
 from edge_worker.link import GatewayLink, Identity
 from tests.support.fake_backend import FakeBackend
 from tests.support.fake_clock import settle
-from tests.support.far_end import FarGateway
-from tests.support.memory_channel import MemoryChannel, memory_channels, run_jumping
+from tests.support.far_end import FarGateway, run_bounded, until
+from tests.support.memory_channel import MemoryChannel, memory_channels
 from wire.channel import Channel
 from wire.errors import CloseCode
 from wire.events import HelloReceived, LoadReported, TokenReceived
@@ -93,8 +94,7 @@ class Site:
 
     async def up(self, dials: int = 1) -> FarGateway:
         """The gateway of the so-manieth tunnel, once that is open."""
-        while len(self.gateways) < dials or not self.link.is_up:
-            await asyncio.sleep(0.01)
+        await until(lambda: len(self.gateways) >= dials and self.link.is_up)
         return self.gateways[dials - 1]
 
     async def leave(self) -> None:
@@ -106,7 +106,7 @@ class Site:
     def intervals(self) -> list[float]:
         """Seconds between dials."""
         times = [at for at, _ in self.dials]
-        return [round(later - sooner, 2) for sooner, later in zip(times, times[1:], strict=False)]
+        return [round(later - sooner, 2) for sooner, later in pairwise(times)]
 
 
 def test_the_worker_introduces_itself() -> None:
@@ -126,7 +126,7 @@ def test_the_worker_introduces_itself() -> None:
         assert hello.labels == {"site": "cellar"}
         assert [one.dial for one in site.hellos] == [1, 2]
 
-    run_jumping(main)
+    run_bounded(main)
 
 
 def test_a_failed_dial_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -140,7 +140,7 @@ def test_a_failed_dial_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
         await site.leave()
         assert site.intervals() == [0.0, SLOW_S, 7.0]
 
-    run_jumping(main)
+    run_bounded(main)
     reasons = [record.reason for record in caplog.records if record.message == "not connected"]  # type: ignore[attr-defined]
     assert reasons == ["no connection", "401", "503"]
 
@@ -154,7 +154,7 @@ def test_an_unknown_failure_ends_nothing(caplog: pytest.LogCaptureFixture) -> No
         await site.leave()
         assert site.intervals() == [SLOW_S]
 
-    run_jumping(main)
+    run_bounded(main)
     assert [record.levelno for record in caplog.records if record.exc_info] == [logging.ERROR]
 
 
@@ -183,7 +183,7 @@ def test_the_close_code_says_how_soon_to_return(code: CloseCode, delay_s: float)
         assert site.dials[1][0] - ended_at == pytest.approx(delay_s, abs=1.5)
         await site.leave()
 
-    run_jumping(main)
+    run_bounded(main)
 
 
 def test_a_lost_gateway_is_dialled_again() -> None:
@@ -194,13 +194,12 @@ def test_a_lost_gateway_is_dialled_again() -> None:
         await site.up()
         lost_at = site.loop.time()
         await site.near[0].cut()
-        while len(site.dials) < 2:
-            await asyncio.sleep(0.1)
+        await until(lambda: len(site.dials) >= 2)
         assert 4.0 < site.dials[1][0] - lost_at < 9.0
         await site.up(dials=2)
         await site.leave()
 
-    run_jumping(main)
+    run_bounded(main)
 
 
 def test_an_unreadable_token_is_a_refusal_until_it_changes(caplog: pytest.LogCaptureFixture) -> None:
@@ -218,7 +217,7 @@ def test_an_unreadable_token_is_a_refusal_until_it_changes(caplog: pytest.LogCap
         assert site.dials == [(changed_at, "token-2")]
         await site.leave()
 
-    run_jumping(main)
+    run_bounded(main)
     assert "the token cannot be read: token.jwt: no such file" in caplog.records[0].reason  # type: ignore[attr-defined]
 
 
@@ -238,7 +237,7 @@ def test_a_refused_token_is_not_dialled_with_again_and_again() -> None:
         assert [token for _, token in site.dials] == ["token-1", "token-2"]
         await site.leave()
 
-    run_jumping(main)
+    run_bounded(main)
 
 
 def test_a_newer_token_renews_the_tunnel_once() -> None:
@@ -255,7 +254,7 @@ def test_a_newer_token_renews_the_tunnel_once() -> None:
         assert len(site.dials) == 1
         await site.leave()
 
-    run_jumping(main)
+    run_bounded(main)
 
 
 def test_the_load_reaches_an_open_tunnel_and_each_new_one() -> None:
@@ -276,7 +275,7 @@ def test_the_load_reaches_an_open_tunnel_and_each_new_one() -> None:
         await site.leave()
         assert len(first.all(LoadReported)) == len(second.all(LoadReported)) == 1
 
-    run_jumping(main)
+    run_bounded(main)
 
 
 def test_a_second_tunnel_drains_as_well_as_the_first() -> None:
@@ -290,15 +289,14 @@ def test_a_second_tunnel_drains_as_well_as_the_first() -> None:
         await first.ended()
         second = await site.up(dials=2)
         exchange = second.ask()
-        while not site.backend.waiting:
-            await asyncio.sleep(0)
+        await until(lambda: site.backend.waiting)
         leaving = asyncio.create_task(site.leave())
         await asyncio.sleep(3.0)
         site.backend.waiting[0].set_result(Answer(b"late but whole"))
         assert (await second.answer(exchange))[1] == b"late but whole"
         await leaving
 
-    run_jumping(main)
+    run_bounded(main)
 
 
 def test_work_of_an_ended_tunnel_does_not_reach_the_next() -> None:
@@ -308,20 +306,18 @@ def test_work_of_an_ended_tunnel_does_not_reach_the_next() -> None:
         site = Site()
         first = await site.up()
         assert first.ask(b"old") == 1
-        while not site.backend.waiting:
-            await asyncio.sleep(0)
+        await until(lambda: site.backend.waiting)
         await site.near[0].break_off("cut")
         await first.ended()
         second = await site.up(dials=2)
         assert second.ask(b"new") == 1
-        while len(site.backend.waiting) < 2:
-            await asyncio.sleep(0)
+        await until(lambda: len(site.backend.waiting) >= 2)
         assert site.backend.waiting[0].cancelled()
         site.backend.waiting[1].set_result(Answer(b"new answer"))
         assert (await second.answer(1))[1] == b"new answer"
         await site.leave()
 
-    run_jumping(main)
+    run_bounded(main)
 
 
 def test_leaving_while_dialling_ends_the_dial() -> None:
@@ -334,7 +330,7 @@ def test_leaving_while_dialling_ends_the_dial() -> None:
         await site.leave()
         assert site.loop.time() == began
 
-    run_jumping(main)
+    run_bounded(main)
 
 
 def test_leaving_in_the_moment_of_connecting_closes_the_connection() -> None:
@@ -349,7 +345,7 @@ def test_leaving_in_the_moment_of_connecting_closes_the_connection() -> None:
         assert site.near[0].closed_with == (CloseCode.SHUTTING_DOWN.websocket, "the worker is shutting down")
         assert site.gateways[0].all(HelloReceived) == []
 
-    run_jumping(main)
+    run_bounded(main)
 
 
 def test_leaving_while_waiting_to_dial_is_at_once() -> None:
@@ -363,4 +359,4 @@ def test_leaving_while_waiting_to_dial_is_at_once() -> None:
         assert site.loop.time() == began
         assert len(site.dials) == 1
 
-    run_jumping(main)
+    run_bounded(main)

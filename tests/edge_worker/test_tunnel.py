@@ -14,8 +14,8 @@ from edge_worker.exchange_runner import ExchangeRunner
 from edge_worker.tunnel import Tunnel
 from tests.support.fake_backend import FakeBackend
 from tests.support.fake_clock import settle
-from tests.support.far_end import FarGateway
-from tests.support.memory_channel import memory_channels, run_jumping
+from tests.support.far_end import FarGateway, run_bounded, until
+from tests.support.memory_channel import memory_channels
 from tests.support.session_pair import HELLO
 from wire.errors import CloseCode, ExchangeCode
 from wire.events import (
@@ -50,14 +50,12 @@ class Bench:
 
     async def open(self) -> Bench:
         await self.gateway.let_in()
-        while not self.tunnel.is_open:
-            await asyncio.sleep(0)
+        await until(lambda: self.tunnel.is_open)
         return self
 
     async def computing(self, count: int = 1) -> None:
         """Until so many calls wait in the backend."""
-        while len(self.backend.waiting) < count:
-            await asyncio.sleep(0)
+        await until(lambda: len(self.backend.waiting) >= count)
 
     async def close(self) -> SessionEnded:
         """Ends the tunnel, if it has not ended, and everything around it."""
@@ -76,7 +74,7 @@ def on_bench(test: Callable[[Bench], Awaitable[None]], *args: object, **kwargs: 
         await test(bench)
         await bench.close()
 
-    run_jumping(main)
+    run_bounded(main)
 
 
 def test_an_exchange_is_answered() -> None:
@@ -159,8 +157,7 @@ def test_cancel_stops_running_work() -> None:
         await bench.computing()
         bench.gateway.session.cancel(exchange, ExchangeCode.CANCELLED, "gone")
         bench.gateway.wake()
-        while not bench.backend.cancelled:
-            await asyncio.sleep(0)
+        await until(lambda: bench.backend.cancelled)
         bench.backend.outcome = ANSWER
         assert (await bench.gateway.answer(bench.gateway.ask()))[1] == b"yes"
         assert not [event for event in bench.gateway.all(ResponseReceived) if event.exchange == exchange]
@@ -175,12 +172,10 @@ def test_cancel_drops_waiting_work_before_it_computes() -> None:
     async def test(bench: Bench) -> None:
         first, second = bench.gateway.ask(b"first"), bench.gateway.ask(b"second")
         await bench.computing()
-        while not bench.admission.waiting:
-            await asyncio.sleep(0)
+        await until(lambda: bench.admission.waiting)
         bench.gateway.session.cancel(second, ExchangeCode.CANCELLED, "gone")
         bench.gateway.wake()
-        while bench.admission.waiting:
-            await asyncio.sleep(0)
+        await until(lambda: not bench.admission.waiting)
         bench.backend.waiting[0].set_result(ANSWER)
         await bench.gateway.answer(first)
         assert len(bench.backend.calls) == 1
@@ -226,7 +221,7 @@ def test_the_end_of_the_tunnel_drops_its_work() -> None:
         assert bench.backend.cancelled == 1
         await bench.gateway.ended()
 
-    run_jumping(main)
+    run_bounded(main)
 
 
 def test_cancelling_the_tunnel_drops_its_work() -> None:
@@ -243,7 +238,7 @@ def test_cancelling_the_tunnel_drops_its_work() -> None:
         assert bench.near.closes == 1
         await bench.gateway.ended()
 
-    run_jumping(main)
+    run_bounded(main)
 
 
 def test_draining_an_idle_tunnel_leaves_at_once() -> None:
@@ -259,7 +254,7 @@ def test_draining_an_idle_tunnel_leaves_at_once() -> None:
         assert bench.gateway.all(PeerDraining) == [PeerDraining(30.0, "leaving")]
         assert bench.loop.time() - began < 0.5
 
-    run_jumping(main)
+    run_bounded(main)
 
 
 def test_draining_finishes_what_was_accepted() -> None:
@@ -282,7 +277,7 @@ def test_draining_finishes_what_was_accepted() -> None:
         await bench.run
         await bench.gateway.ended()
 
-    run_jumping(main)
+    run_bounded(main)
 
 
 def test_draining_ends_with_the_grace(caplog: pytest.LogCaptureFixture) -> None:
@@ -299,7 +294,7 @@ def test_draining_ends_with_the_grace(caplog: pytest.LogCaptureFixture) -> None:
         await bench.gateway.ended()
         assert bench.backend.cancelled == 1
 
-    run_jumping(main)
+    run_bounded(main)
     undone = [record for record in caplog.records if record.message == "left with work undone"]
     assert [record.exchanges for record in undone] == [1]  # type: ignore[attr-defined]
 
@@ -322,7 +317,7 @@ def test_a_refused_body_does_not_hold_up_the_drain() -> None:
         await bench.run
         await bench.gateway.ended()
 
-    run_jumping(main)
+    run_bounded(main)
 
 
 def test_draining_before_the_welcome_waits_for_it() -> None:
@@ -338,7 +333,7 @@ def test_draining_before_the_welcome_waits_for_it() -> None:
         await bench.run
         await bench.gateway.ended()
 
-    run_jumping(main)
+    run_bounded(main)
 
 
 def test_draining_ends_when_the_tunnel_does() -> None:
@@ -355,7 +350,7 @@ def test_draining_ends_when_the_tunnel_does() -> None:
         await drain
         assert bench.loop.time() - began < 5.0
 
-    run_jumping(main)
+    run_bounded(main)
 
 
 def test_the_load_is_told_once() -> None:

@@ -1,14 +1,15 @@
 """The other end of a tunnel, played by a test: a real session and pump over a memory channel.
 
-Runs in a JumpingLoop (tests/support/memory_channel.py): `wait` fails when what it waits for can no longer come.
+`run_bounded` runs a test on a loop whose clock jumps; what has not happened after an hour of that time never will.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from tests.support.memory_channel import MemoryChannel
+from tests.support.memory_channel import MemoryChannel, run_jumping
 from wire.events import (
     BodyEnded,
     BodyReceived,
@@ -26,25 +27,46 @@ from wire.session import Role, Session
 
 E = TypeVar("E")
 
+NEVER_S = 3700.0
+
+
+def run_bounded(main: Callable[[], Awaitable[None]]) -> None:
+    """`run_jumping`, for tests with heartbeats, whose loop always has something to do. Wait by `sleep` or `wait`, never
+    by `sleep(0)` in a loop: that takes no time."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(NEVER_S):
+            await main()
+
+    run_jumping(bounded)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Waits, in steps of a millisecond, until `condition` holds."""
+    while not condition():
+        await asyncio.sleep(0.001)
+
 
 class FarEnd:
     """What came is in `told`; bodies are collected by exchange, and consumed as they come unless `is_greedy` is off."""
 
-    def __init__(self, role: Role, channel: MemoryChannel, limits: Limits | None = None) -> None:
+    def __init__(
+        self, role: Role, channel: MemoryChannel, limits: Limits | None = None, clock_ahead_s: float = 0.0
+    ) -> None:
         self.loop = asyncio.get_running_loop()
+        self.clock_ahead_s = clock_ahead_s
         self.channel = channel
         self.session = Session(role, limits or Limits(), self.now())
         self.told: list[Event] = []
         self.bodies: dict[int, bytes] = {}
         self.is_greedy = True
-        self.clock_ahead_s = 0.0
         self.pump = Pump(self.session, channel, self._on_event, self.now)
         self._news = asyncio.Event()
         self._run: asyncio.Task[SessionEnded] | None = None
 
     def now(self) -> float:
         """This end's own clock, which need not agree with the other's."""
-        return self.loop.time() + getattr(self, "clock_ahead_s", 0.0)
+        return self.loop.time() + self.clock_ahead_s
 
     def start(self) -> None:
         self._run = asyncio.create_task(self.pump.run())
@@ -111,8 +133,8 @@ class FarGateway(FarEnd):
 class FarWorker(FarEnd):
     """A worker that answers a gateway."""
 
-    def __init__(self, channel: MemoryChannel, limits: Limits | None = None) -> None:
-        super().__init__(Role.WORKER, channel, limits)
+    def __init__(self, channel: MemoryChannel, clock_ahead_s: float = 0.0) -> None:
+        super().__init__(Role.WORKER, channel, clock_ahead_s=clock_ahead_s)
 
     def introduce(self, hello: Hello) -> None:
         self.start()
