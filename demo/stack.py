@@ -179,7 +179,7 @@ class Stack:
         return f"https://localhost:{self.port}"
 
     def start_gateway(self, port: int = 0, **settings: object) -> None:
-        """Starts the gateway. `settings` are SECTION__NAME=value, as in the environment."""
+        """Starts the gateway. `settings` are SECTION__NAME=value, as in the environment; None leaves ours out."""
         files = self.credentials
         environment = {
             "LISTEN__HOST": "127.0.0.1",
@@ -193,7 +193,7 @@ class Stack:
             **settings,
         }
         log = self._log("gateway")
-        variables = {f"GATEWAY_{name}": str(value) for name, value in environment.items()}
+        variables = {f"GATEWAY_{name}": str(value) for name, value in environment.items() if value is not None}
         with _held_signals():
             self.gateway = Process("gateway", ["gateway", "serve"], log, variables)
             self._started.append(self.gateway)
