@@ -37,6 +37,9 @@ FULL_RETRY_S = 10.0
 MAX_TIMER_S = 86_400.0
 """A token's end is looked at again at least once a day: event loops do not promise timers further away."""
 
+MAX_TOLD_S = 100 * 365 * 86_400.0
+"""A token may end far beyond what a frame can say in milliseconds."""
+
 MAX_LABELS = 32
 """Labels of a worker that operators are shown."""
 
@@ -297,8 +300,8 @@ class TunnelServer:
         return principal.expires_at + self._settings.token_grace_s - self._unix_clock()
 
     def _left_s(self, principal: Principal) -> float:
-        """What a worker is told; 0 would mean for ever."""
-        return max(0.001, principal.expires_at - self._unix_clock())
+        """What a worker is told; 0 would mean for ever, and more than the frame's milliseconds can say is cut."""
+        return min(max(0.001, principal.expires_at - self._unix_clock()), MAX_TOLD_S)
 
     def _recheck_all(self) -> None:
         """After keys or revocations changed: whoever no longer holds is out."""
