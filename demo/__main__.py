@@ -20,6 +20,7 @@ MODEL = "digits"
 SAMPLE = "edge_worker/models/digits/samples/digit-7.png"
 WORKERS = ("worker-1", "worker-2")
 PORT = 8443
+ADMIN_PORT = 9443
 DIRECTORY = REPOSITORY / ".demo"
 STAGES = {
     "auth": "the token is checked",
@@ -66,15 +67,30 @@ def _start(stack: Stack) -> None:
     began = time.monotonic()
     print(f"making a development CA, keys and tokens in {_shown(stack.directory)}")
     stack.credentials.make()
-    port = PORT if port_is_free(PORT) else 0
-    if not port:
-        print(f"port {PORT} is taken: using another")
     print("starting a gateway and two OpenCV workers")
-    stack.start_gateway(port, ADMIN__PORT=9443 if port_is_free(9443) else 0)
+    _start_gateway(stack)
     for name in WORKERS:
         stack.start_worker(name, "--backend", "opencv_dnn")
     stack.wait_ready(MODEL, len(WORKERS))
     print(f"ready after {time.monotonic() - began:.1f} s\n")
+
+
+def _start_gateway(stack: Stack) -> None:
+    """On the usual ports, or on any where one of them is taken, also in the moment between the look and the start."""
+    if _are_free():
+        try:
+            stack.start_gateway(PORT, ADMIN__PORT=ADMIN_PORT)
+        except StackError:
+            if _are_free():
+                raise
+        else:
+            return
+    print(f"port {PORT} or {ADMIN_PORT} is taken: using others")
+    stack.start_gateway()
+
+
+def _are_free() -> bool:
+    return port_is_free(PORT) and port_is_free(ADMIN_PORT)
 
 
 def _show_one(stack: Stack) -> None:
