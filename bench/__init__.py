@@ -2,16 +2,18 @@
 
 Definitions are those of docs/reference/bench.md. Nothing in the repository imports bench; bench imports what is public.
 
-    bench/test.py      the program: flags -> Plan -> Run -> summary -> table and files
+    bench/test.py      the program: flags -> Settings -> Outcome -> table and files
+    bench/flags.py     parser(), settings_of(): text -> Settings. Other programs add their own flags
+    bench/session.py   measure(settings, console, command) -> Outcome(run, summary): first request, run, Ctrl-C, summary
     bench/errors.py    BenchError: everything a person at the keyboard can put right
 
     bench/load/        makes the requests. Knows nothing of percentiles
-      sample.py        Sample (one request), Samples (all of a run, by column), Recorder (Sample -> Samples, flat memory).
+      sample.py        Sample (one request), Samples (a run's, by column), Recorder (Sample -> Samples, flat memory).
                        The schema is a contract: files, measures and pictures are made from it
       arrivals.py      pure generators of intended offsets (ns), and the rule of warm-up
       clock.py         Clock: now_ns() and wait_until_ns(). SystemClock is good to some 50 us; tests bring a virtual one
       target.py        Target: address, CA, token, pictures. All that is wrong with them is said before the run
-      transport.py     Transport: `await send(sample, deadline_ns)` fills in the sample and never raises. The door of aiohttp
+      transport.py     Transport: `await send(sample, deadline_ns)` fills it in, never raises. aiohttp's door
       generator.py     Plan + Transport + Clock -> Run. Open loop: the schedule is kept when late
 
     bench/measure/     pure: arrays in, numbers out. Knows neither sockets nor terminals

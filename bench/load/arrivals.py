@@ -1,7 +1,8 @@
 """When requests should be sent: pure generators of offsets from the start, in ns, without a clock.
 
 The process matters as much as the rate: the same server at the same rate had a p99 of 10.9 ms with constant gaps and of
-24.3 ms with Poisson's. A closed loop has no such offsets, since its requests wait for each other: it is no arrival here.
+24.3 ms with Poisson's. A closed loop has no such offsets, since its requests wait for each other: it is no arrival
+here.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def trace(file: Path) -> Offsets:
 
 
 def read_trace(file: Path) -> list[int]:
-    """Offsets of a file: the first column, seconds, ascending; the first line may be a heading. A first offset other than 0
-    is kept. Raises BenchError."""
+    """Offsets of a file: the first column, seconds, ascending; the first line may be a heading. A first offset other
+    than 0 is kept. Raises BenchError."""
     offsets: list[int] = []
     try:
         with file.open(newline="", encoding="utf-8") as lines:
@@ -97,8 +98,8 @@ def until(offsets: Offsets, duration_ns: int | None, count: int | None) -> Offse
 
 @dataclass(frozen=True)
 class WarmUp:
-    """Which requests are dropped from every measure: those intended before `duration_ns`, and the first `count`. They are
-    sent and recorded like all others."""
+    """Which requests are dropped from every measure: those intended before `duration_ns`, and the first `count`. They
+    are sent and recorded like all others."""
 
     duration_ns: int = 0
     count: int = 0

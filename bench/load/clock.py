@@ -1,7 +1,8 @@
 """The one clock of a run, and waiting for a moment of it.
 
-Event loops wake to the millisecond; a generator whose lag must stay under one needs better. On Linux a timerfd wakes the loop
-at the nanosecond asked for, without burning a core; elsewhere the loop's own timer has to do, and the lag shows it.
+Event loops wake to the millisecond; a generator whose lag must stay under one needs better. On Linux a timerfd wakes
+the loop at the nanosecond asked for, without burning a core; elsewhere the loop's own timer has to do, and the lag
+shows it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class SystemClock:
             asyncio.get_running_loop().add_reader(self._fd, self._wake)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._fd >= 0:
             asyncio.get_running_loop().remove_reader(self._fd)
             os.close(self._fd)

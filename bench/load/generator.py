@@ -1,15 +1,16 @@
 """Sends requests at their intended times and records every one of them.
 
-The open loop is free of coordinated omission: a slow answer delays no later request, and a request that leaves late keeps its
-intended time, from which its response time counts. What could not be sent is recorded as such. The closed loop, in which each
-connection waits for its answer, is here too, and says of itself that a server's pause slows it down.
+The open loop is free of coordinated omission: a slow answer delays no later request, and a request that leaves late
+keeps its intended time, from which its response time counts. What could not be sent is recorded as such. The closed
+loop, in which each connection waits for its answer, is here too, and says of itself that a server's pause slows it
+down.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Plan:
     """Requests are intended before this, warm-up included; None: no bound."""
     count: int | None = None
     """At most so many, warm-up included; None: no bound."""
-    warm_up: WarmUp = WarmUp()
+    warm_up: WarmUp = field(default_factory=WarmUp)
     timeout_ns: int = 10_000_000_000
     """From the intended time."""
     max_in_flight: int = MAX_IN_FLIGHT
@@ -61,8 +62,8 @@ class Run:
 
 
 class Occupancy:
-    """How many requests are intended and not over, integrated over time: the L of Little's law, counted by itself and not
-    from the samples that it is compared with."""
+    """How many requests are intended and not over, integrated over time: the L of Little's law, counted by itself and
+    not from the samples that it is compared with."""
 
     def __init__(self, now_ns: int) -> None:
         self.in_flight = 0

@@ -1,7 +1,8 @@
 """One request's record, and a run's worth of them by column. The schema here is a contract.
 
-A sample is written once, when its request is over, into a small block of rows; full blocks go to an unnamed file. So memory
-stays flat over millions of samples, and all of them can still be read as columns at the end. Refuses to sum anything up.
+A sample is written once, when its request is over, into a small block of rows; full blocks go to an unnamed file. So
+memory stays flat over millions of samples, and all of them can still be read as columns at the end. Refuses to sum
+anything up.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ ROW = np.dtype(
     [
         ("index", "i8"),  # place in the schedule, from 0
         ("t_int", "i8"),  # ns, monotonic: when it should have been sent
-        ("t_send", "i8"),  # ns: its first byte, or that of the connection made for it, was handed to the socket; 0: never
+        (
+            "t_send",
+            "i8",
+        ),  # ns: its first byte, or that of the connection made for it, was handed to the socket; 0: never
         ("t_first_byte", "i8"),  # ns: the answer's head was here; 0: never
         ("t_done", "i8"),  # ns: the answer's last byte was here, or it failed
         ("wait", "i8"),  # ns of t_send - t_int spent waiting for one of the connections
@@ -245,8 +249,8 @@ class Recorder:
 
 
 def _in_order(parts: list[npt.NDArray[np.void]]) -> npt.NDArray[np.void]:
-    """All rows by index, in a file of its own: requests end in another order than they begin. In memory where the disk is
-    full."""
+    """All rows by index, in a file of its own: requests end in another order than they begin. In memory where the disk
+    is full."""
     total = sum(map(len, parts))
     order = np.argsort(np.concatenate([part["index"] for part in parts]), kind="stable")
     starts = np.cumsum([0, *map(len, parts)])

@@ -1,4 +1,5 @@
-"""What is measured: an address, who we are to it, and the pictures to send. Whatever is wrong here is said before a run.
+"""What is measured: an address, who we are to it, and the pictures to send. Whatever is wrong here is said before a
+run.
 
 The token never leaves this file but in a request's header: it is not shown, not logged, not written to results.
 """
@@ -68,7 +69,9 @@ def request_url(url: str, model: str) -> str:
         good = False
         parts = urlsplit("")
     if not good:
-        raise BenchError(f"{url!r} is not an address: give http:// or https://, a host, and a path where it is no gateway")
+        raise BenchError(
+            f"{url!r} is not an address: give http:// or https://, a host, and a path where it is no gateway"
+        )
     if parts.path in ("", "/"):
         query = f"?{parts.query}" if parts.query else ""
         return f"{parts.scheme}://{parts.netloc}/inference/{model}{query}"
@@ -104,7 +107,8 @@ class ConnectingContext(ssl.SSLContext):
 
 
 def read_token(file: Path | None, fallback: Path | None = None) -> str:
-    """From a file, or from the environment's BENCH_TOKEN, or from `fallback` if it is there; '' without. Raises BenchError."""
+    """From a file, or from the environment's BENCH_TOKEN, or from `fallback` if it is there; '' without. Raises
+    BenchError."""
     if file is None:
         if given := os.environ.get(TOKEN_VARIABLE, "").strip():
             return given

@@ -1,7 +1,7 @@
 """Sends one request and fills in its sample. The only file that imports aiohttp.
 
-Whatever goes wrong ends as a reason in the sample, never as an exception: a failure is data. Nothing is tried again and no
-redirect is followed, since what a client meets is what is counted.
+Whatever goes wrong ends as a reason in the sample, never as an exception: a failure is data. Nothing is tried again and
+no redirect is followed, since what a client meets is what is counted.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Transport(Protocol):
     """Where a generator sends to. A fake one with known latencies serves the tests."""
 
     async def send(self, sample: Sample, deadline_ns: int) -> None:
-        """Makes the request and fills in everything but `index`, `t_int_ns` and `is_warmup`; never raises. Cancelled: sets
-        t_done and the reason `interrupted`, and passes the cancellation on."""
+        """Makes the request and fills in everything but `index`, `t_int_ns` and `is_warmup`; never raises. Cancelled:
+        sets t_done and the reason `interrupted`, and passes the cancellation on."""
 
 
 class HttpTransport:
@@ -120,13 +120,13 @@ class HttpTransport:
         if timing := headers.get("Server-Timing"):
             sample.stages = server_timing(timing)
         answer = _json_or_none(body)
-        is_object = isinstance(answer, dict)
-        if is_object and isinstance(worker := answer.get("worker"), str):
+        members = answer if isinstance(answer, dict) else {}
+        if isinstance(worker := members.get("worker"), str):
             sample.worker = worker
         if not 200 <= response.status < 300:
-            code = answer.get("code") if is_object else None
+            code = members.get("code")
             sample.reason = code if isinstance(code, str) and code else f"http_{response.status}"
-            self.last_detail = str(answer.get("detail", "")) if is_object else body[:200].decode("utf-8", "replace")
+            self.last_detail = str(members.get("detail", "")) or body[:200].decode("utf-8", "replace")
         elif answer is None and self._target.wants_json:
             sample.reason = "not_json"
             self.last_detail = body[:200].decode("utf-8", "replace")
