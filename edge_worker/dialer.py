@@ -199,7 +199,7 @@ def _detail(response: Response) -> str:
     """The gateway's own words, when its answer is short enough to be some (application/problem+json)."""
     try:
         problem = json.loads(bytes(response.body or b"")[: 4 * KIB])
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return str(problem.get("detail", ""))[:500] if isinstance(problem, dict) else ""
 
