@@ -25,6 +25,8 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parent.parent
 READY_TIMEOUT_S = 60.0
 """Seconds for a process to say that it is ready: loading a model on a busy machine can take several."""
+FRESH_S = 7 * 86_400.0
+"""Age in seconds at which a token of an earlier start is made anew."""
 STOP_TIMEOUT_S = 15.0
 """Seconds that a process has to leave after SIGTERM before it is killed."""
 
@@ -50,7 +52,8 @@ class Credentials:
         _run(["bash", str(REPOSITORY / "certs" / "make.sh"), "--out", str(self.directory)])
         if not (self.keys / "jwks.json").exists():
             self.gateway("keys", "init")
-        self.issue(self.client_token, "client", "infer:*", "admin")
+        if not _is_fresh(self.client_token):
+            self.issue(self.client_token, "client", "infer:*", "admin")
 
     def issue(self, file: Path, subject: str, *scopes: str, expires: str = "30d") -> None:
         """Writes a token."""
@@ -58,9 +61,9 @@ class Credentials:
         self.gateway("token", "issue", "--subject", subject, *options, "--expires", expires, "--out", str(file))
 
     def worker_token(self, name: str) -> Path:
-        """A token for a worker of this name, made when it is not there."""
+        """A token for a worker of this name, made when there is none that will do."""
         file = self.directory / f"{name}.token"
-        if not file.exists():
+        if not _is_fresh(file):
             self.issue(file, name, f"worker:{name}")
         return file
 
@@ -274,6 +277,11 @@ class Stack:
         log = self.directory / f"{name}.log"
         log.unlink(missing_ok=True)
         return log
+
+
+def _is_fresh(token: Path) -> bool:
+    """Whether a token file is there and young: `issue` makes them for 30 days."""
+    return token.exists() and time.time() - token.stat().st_mtime < FRESH_S
 
 
 def port_is_free(port: int) -> bool:
