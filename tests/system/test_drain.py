@@ -19,6 +19,8 @@ IN_FLIGHT = 50
 ECHO = ("--backend", "echo", "--echo-service-time", "50ms", "--slots", "4")
 SEED = "564"
 """With it `bimodal` draws the short time once, for the probe, and then the long one 40 times."""
+DEADLINE_S = 120
+"""Of every request: longer than any test waits, so that nothing here is ended by its deadline."""
 NOW_S = 5.0
 """At once, on a busy machine; the work that is cut off would take far longer."""
 
@@ -77,7 +79,7 @@ class Client:
         """The head of a request, and as much of its body as is given."""
         head = (
             f"POST /inference/{model} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {self._token}\r\n"
-            f"Content-Type: {content_type}\r\nContent-Length: {size_bytes}\r\n\r\n"
+            f"Content-Type: {content_type}\r\nContent-Length: {size_bytes}\r\nX-Request-Timeout: {DEADLINE_S}\r\n\r\n"
         )
         self.send(head.encode() + body)
 
