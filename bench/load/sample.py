@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -170,12 +170,20 @@ class Samples:
         return self.take(np.asarray(self.rows["label"] == self.labels.index(name)))
 
 
-class Recorder:
-    """Takes samples as their requests end. When its file cannot be written (a full disk), it goes on in memory."""
+def _unnamed_file() -> IO[bytes]:
+    return cast("IO[bytes]", tempfile.TemporaryFile(buffering=0))
 
-    def __init__(self, spill: IO[bytes] | None = None) -> None:
-        """`spill`: a binary file to use instead of an unnamed one."""
-        self._spill = spill if spill is not None else tempfile.TemporaryFile()  # noqa: SIM115  lives as long as we do
+
+class Recorder:
+    """Takes samples as their requests end. When its file cannot be written (a full disk), it goes on in memory.
+
+    Close it after the last `samples`, if there may be more than BLOCK_ROWS.
+    """
+
+    def __init__(self, open_spill: Callable[[], IO[bytes]] = _unnamed_file) -> None:
+        """`open_spill`: makes the unbuffered file for full blocks, when the first one is."""
+        self._open_spill = open_spill
+        self._spill: IO[bytes] | None = None
         self._block = np.zeros(BLOCK_ROWS, ROW)
         self._used = 0
         self._spilled = 0
@@ -222,7 +230,7 @@ class Recorder:
     def samples(self) -> Samples:
         """Everything so far, in the order of the schedule."""
         parts = [*self._kept, self._block[: self._used]]
-        if self._spilled:
+        if self._spill is not None and self._spilled:
             parts.insert(0, np.memmap(self._spill, ROW, "r", shape=(self._spilled,)))
         rows = _in_order(parts)
         return Samples(
@@ -231,13 +239,17 @@ class Recorder:
 
     def close(self) -> None:
         """Lets go of the file; samples that were taken before stay readable."""
-        self._spill.close()
+        if self._spill is not None:
+            self._spill.close()
 
     def _empty_block(self) -> None:
         if not self.spill_error:
             try:
-                self._spill.write(self._block.tobytes())
-                self._spill.flush()
+                if self._spill is None:
+                    self._spill = self._open_spill()
+                left = memoryview(self._block.tobytes())
+                while left:
+                    left = left[self._spill.write(left) :]
                 self._spilled += BLOCK_ROWS
                 self._used = 0
                 return
