@@ -13,8 +13,8 @@ WARM_UP = 0.1
 """Share of the jobs, the first ones, that no quantile counts."""
 
 UNSTABLE_SHARE = 0.02
-"""A run is unstable when more than this share of all its jobs is still in the system as the last one arrives. A queue
-that is stable keeps a number that does not grow with the run; what grows by less than a fiftieth is not told apart."""
+"""A run is unstable when, as its last job arrives, more than this share of all its jobs is in the system, and half as many
+again as when the middle one arrived. A backlog that grows by less than a fiftieth of what comes is not told apart."""
 
 
 def quantile(samples: Times, q: float) -> float:
@@ -54,6 +54,11 @@ class Outcome:
 
     @property
     def is_stable(self) -> bool:
-        last = self.arrivals_s[-1]
-        in_system = np.count_nonzero(self.arrivals_s + np.nan_to_num(self.response_s) > last)
-        return bool(in_system <= UNSTABLE_SHARE * self.arrivals_s.size + 10)
+        last = self.arrivals_s.size - 1
+        at_end = self._in_system(last)
+        return at_end <= UNSTABLE_SHARE * last + 10 or at_end <= 1.5 * self._in_system(last // 2)
+
+    def _in_system(self, job: int) -> int:
+        """Jobs that came up to this one and were still to be answered when it came."""
+        ends_s = self.arrivals_s[: job + 1] + np.nan_to_num(self.response_s[: job + 1])
+        return int(np.count_nonzero(ends_s > self.arrivals_s[job]))

@@ -16,7 +16,7 @@ from gateway.dispatch.effects import Assigned, CloseLink, Effect, Expired, Failu
 from gateway.dispatch.fleet import Fleet, Verdict, Worker
 from gateway.dispatch.model import Job, Link, LoadReport, ModelOffer
 from gateway.dispatch.observer import Observer
-from gateway.dispatch.policies import Assign, Decision, Wait, make_policy
+from gateway.dispatch.policies import Assign, Decision, Policy, Wait, make_policy
 from gateway.dispatch.pool import Pool
 from gateway.dispatch.queue import ANYWHERE, Lane, ModelQueue, Stage, Ticket
 from gateway.dispatch.replica import Replica
@@ -46,10 +46,13 @@ _VERDICTS = {Failure.LOST: Verdict.NONE, Failure.REFUSED: Verdict.REFUSED, Failu
 class Core:
     """All of dispatch's state and rules. After every call, or several, call `advance` and do what it returns."""
 
-    def __init__(self, settings: DispatchSettings, observer: Observer, *, now: float = 0.0) -> None:
+    def __init__(
+        self, settings: DispatchSettings, observer: Observer, *, now: float = 0.0, policy: Policy | None = None
+    ) -> None:
+        """`policy`: instead of the one that the settings name, for a simulator that compares others."""
         self._settings = settings
         self._observer = observer
-        self._policy = make_policy(settings.policy, Random(settings.seed))
+        self._policy = policy or make_policy(settings.policy, Random(settings.seed))
         self._queues: dict[str, ModelQueue] = {}
         self._live: dict[int, Ticket] = {}
         self._deadlines: list[tuple[float, int]] = []
@@ -290,6 +293,8 @@ class Core:
             if queue.jobs and self._is_absent(self.fleet.pools[model], now):
                 for ticket in queue.take_all():
                     self._reject(ticket, self._no_worker(model))
+            elif queue.jobs:
+                self._changed[model] = None  # estimates have decayed: who was worth waiting for may not be any more
 
     def _is_absent(self, pool: Pool, now: float) -> bool:
         return pool.absent_since is not None and now - pool.absent_since >= self._settings.absence_s

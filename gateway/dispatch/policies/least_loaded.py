@@ -61,16 +61,17 @@ class LeastLoaded:
         Not when the demand is about all that those can do: each job kept for them then delays every later one, and
         the queue would stand at the threshold for good.
         """
-        answered_at, replica = busy
+        answered_at = busy[0]
         faster = pool.full.count_below(now + cost_s)
         rate_per_s = _rate_per_s(pool.full, faster)
         last_s = answered_at - now + (waiting - 1) / rate_per_s
         if last_s >= cost_s or pool.demand_per_s > _MOST_UTILISATION * rate_per_s:
             return None
-        crossing = replica.moved_at + replica.service_s / replica.width + replica.spread_s + cost_s - replica.base_s
+        # Half: overdue work gets dearer by a second each second while the work of an open, busy worker gets less.
+        lasts_s = (cost_s - (answered_at - now)) / 2
         return Wait(
             f"least_loaded: {faster} busy but faster, {1e3 * last_s:.1f} ms against {1e3 * cost_s:.1f} on an idle one",
-            until=max(crossing, now + _RECONSIDER_S),
+            until=now + max(lasts_s, _RECONSIDER_S),
         )
 
 
