@@ -243,7 +243,7 @@ def test_a_streamed_answer_is_read_while_the_body_is_still_sent() -> None:
 
     async def test(bench: Bench) -> None:
         bench.worker.is_greedy = False
-        async with bench.link.exchange(bench.job(FedBody(bytes(1024 * KIB)))) as reply:
+        async with bench.link.exchange(bench.job(FedBody(*[bytes(16 * KIB)] * 64))) as reply:
             assert reply.status == 200
             assert await anext(reply.body) == b"first"
 
@@ -565,7 +565,7 @@ def test_a_probe_that_is_not_ok_is_a_failure() -> None:
 
 
 async def timed(bench: Bench, *, is_uploaded: bool = False) -> dict[str, float]:
-    """Where the time of one exchange went, whose worker takes 2 s and is reached over a link that takes none."""
+    """Where the time of one exchange went: 0.3 s there, 2 s at the worker, 0.1 s back."""
     body = FedBody(is_complete=False) if is_uploaded else FedBody(b"picture")
 
     async def answer() -> None:
@@ -574,9 +574,11 @@ async def timed(bench: Bench, *, is_uploaded: bool = False) -> dict[str, float]:
             await asyncio.sleep(1.0)
             body.arrive(b"picture", is_last=True)
         await bench.worker.whole_request()
+        await asyncio.sleep(0.3)
         received = bench.worker.now()
         await asyncio.sleep(2.0)
         times = {"received_us": int(received * 1e6), "sent_us": int(bench.worker.now() * 1e6)}
+        await asyncio.sleep(0.1)
         bench.worker.answer(number, b"{}", durations_us=(("worker_queue", 500_000), ("inference", 1_500_000)), **times)
 
     answering = asyncio.create_task(answer())
@@ -595,10 +597,10 @@ async def timed(bench: Bench, *, is_uploaded: bool = False) -> dict[str, float]:
 
 @pytest.mark.parametrize("skew_s", [0.0, 86_400.0, -500.0])
 def test_the_split_does_not_depend_on_the_workers_clock(skew_s: float) -> None:
-    """However far apart the clocks are, the ways take what they took: nothing here."""
+    """However far apart the clocks are, each way takes what it took."""
 
     async def test(bench: Bench) -> None:
-        assert await timed(bench) == pytest.approx({"upload": 0.0, "out": 0.0, "worker": 2.0, "back": 0.0}, abs=1e-3)
+        assert await timed(bench) == pytest.approx({"upload": 0.0, "out": 0.3, "worker": 2.0, "back": 0.1}, abs=1e-3)
 
     on_bench(test, skew_s=skew_s)
 
@@ -609,7 +611,7 @@ def test_without_an_offset_the_ways_take_half_each() -> None:
     async def test(bench: Bench) -> None:
         bench.link.rtt_s = 0.0
         split = await timed(bench)
-        assert split["out"] == pytest.approx(split["back"])
+        assert split["out"] == split["back"] == pytest.approx(0.2, abs=1e-3)
 
     on_bench(test, skew_s=86_400.0)
 
@@ -619,7 +621,7 @@ def test_the_clients_upload_is_not_the_tunnels_time() -> None:
 
     async def test(bench: Bench) -> None:
         split = await timed(bench, is_uploaded=True)
-        assert split == pytest.approx({"upload": 1.0, "out": 0.0, "worker": 2.0, "back": 0.0}, abs=1e-3)
+        assert split == pytest.approx({"upload": 1.0, "out": 0.3, "worker": 2.0, "back": 0.1}, abs=1e-3)
 
     on_bench(test)
 
