@@ -48,6 +48,16 @@ class Settings:
 def parser(program: str, description: str) -> argparse.ArgumentParser:
     """The flags that say what is measured and how; docs/reference/bench.md describes each."""
     made = argparse.ArgumentParser(prog=program, description=description, allow_abbrev=False)
+    add_target_flags(made)
+    _add_schedule_flags(made)
+    how = made.add_argument_group("how")
+    how.add_argument("--connections", type=natural, metavar="N", help="at most (default: no bound; 1 for closed)")
+    add_request_flags(how)
+    return made
+
+
+def add_target_flags(made: argparse.ArgumentParser) -> None:
+    """Those that `target_of` reads, and the result's name."""
     what = made.add_argument_group("what is measured")
     what.add_argument(
         "--url", default=DEMO_URL, help=f"a gateway, or any address that takes a POST with a path (default: {DEMO_URL})"
@@ -67,8 +77,11 @@ def parser(program: str, description: str) -> argparse.ArgumentParser:
     )
     what.add_argument("--answer", choices=("json", "any"), default="json", help="which answers count (default: json)")
     what.add_argument("--name", default="", help="of this result, for the report")
+
+
+def _add_schedule_flags(made: argparse.ArgumentParser) -> None:
     when = made.add_argument_group("when requests are sent")
-    when.add_argument("--rate", type=_positive, default=50.0, help="requests per second on average (default: 50)")
+    when.add_argument("--rate", type=positive, default=50.0, help="requests per second on average (default: 50)")
     when.add_argument(
         "--arrivals",
         nargs="+",
@@ -76,11 +89,11 @@ def parser(program: str, description: str) -> argparse.ArgumentParser:
         metavar=("KIND", "FILE"),
         help=f"{', '.join(KINDS)} FILE (default: poisson)",
     )
-    when.add_argument("--burst-size", type=_count, default=10, help="requests of a burst (default: 10)")
+    when.add_argument("--burst-size", type=count, default=10, help="requests of a burst (default: 10)")
     when.add_argument(
-        "--duration", type=_positive, metavar="S", help="seconds after the warm-up (default: 10, none with --count)"
+        "--duration", type=positive, metavar="S", help="seconds after the warm-up (default: 10, none with --count)"
     )
-    when.add_argument("--count", type=_count, metavar="N", help="requests after the warm-up")
+    when.add_argument("--count", type=count, metavar="N", help="requests after the warm-up")
     when.add_argument(
         "--warm-up",
         type=_warm_up,
@@ -89,28 +102,19 @@ def parser(program: str, description: str) -> argparse.ArgumentParser:
         help="seconds, as 2s, or requests, as 50 (default: 1s)",
     )
     when.add_argument("--seed", type=int, default=1, help="of random arrivals and of the bootstrap (default: 1)")
-    how = made.add_argument_group("how")
-    how.add_argument("--connections", type=_natural, metavar="N", help="at most (default: no bound; 1 for closed)")
+
+
+def add_request_flags(how: argparse._ArgumentGroup) -> None:
+    """What holds for every request of any schedule."""
     how.add_argument(
-        "--time-out", type=_positive, default=10.0, metavar="S", help="from the intended time (default: 10)"
+        "--time-out", type=positive, default=10.0, metavar="S", help="from the intended time (default: 10)"
     )
     how.add_argument("--no-keep-alive", action="store_true", help="a connection for each request")
-    return made
 
 
 def settings_of(flags: argparse.Namespace) -> Settings:
     """Reads what the flags name. Raises BenchError."""
-    url = request_url(flags.url, flags.model)
-    is_demo = flags.url.rstrip("/") == DEMO_URL
-    demo_ca = DEMO / "ca.pem"
-    ca = flags.ca or (demo_ca if is_demo and demo_ca.exists() else None)
-    target = Target(
-        url,
-        read_pictures(flags.images),
-        tls_context(url, ca),
-        read_token(flags.token_file, DEMO / "client.token" if is_demo else None),
-        wants_json=flags.answer == "json",
-    )
+    target, is_demo = target_of(flags)
     kind, file = _kind_and_file(flags.arrivals)
     connections = flags.connections if flags.connections is not None else int(kind == "closed")
     schedule = _arrivals(kind, file, flags)
@@ -127,6 +131,22 @@ def settings_of(flags: argparse.Namespace) -> Settings:
         is_demo=is_demo,
         name=flags.name,
     )
+
+
+def target_of(flags: argparse.Namespace) -> tuple[Target, bool]:
+    """What is measured, and whether that is the demo. Raises BenchError."""
+    url = request_url(flags.url, flags.model)
+    is_demo = flags.url.rstrip("/") == DEMO_URL
+    demo_ca = DEMO / "ca.pem"
+    ca = flags.ca or (demo_ca if is_demo and demo_ca.exists() else None)
+    target = Target(
+        url,
+        read_pictures(flags.images),
+        tls_context(url, ca),
+        read_token(flags.token_file, DEMO / "client.token" if is_demo else None),
+        wants_json=flags.answer == "json",
+    )
+    return target, is_demo
 
 
 def _kind_and_file(words: Sequence[str]) -> tuple[str, Path | None]:
@@ -183,21 +203,24 @@ def _plan(schedule: Arrivals | None, connections: int, flags: argparse.Namespace
     )
 
 
-def _positive(text: str) -> float:
+def positive(text: str) -> float:
+    """A number above 0, for argparse."""
     number = float(text)
     if not 0 < number < 1e9:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return number
 
 
-def _natural(text: str) -> int:
+def natural(text: str) -> int:
+    """A whole number, 0 or more."""
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is below 0")
     return number
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """A whole number, 1 or more."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")

@@ -58,6 +58,15 @@ def write_result(directory: Path, samples: Samples, summary: Summary) -> None:
         raise BenchError("cannot write " + "; ".join(failed))
 
 
+def write_json(path: Path, value: object) -> None:
+    """Writes one file, whole or not at all; NaN as null. Raises BenchError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, lambda file: _write_json(value, file))
+    except OSError as error:
+        raise BenchError(f"cannot write {path}: {error.strerror or error}") from error
+
+
 def read_result(directory: Path) -> Result:
     """What `write_result` wrote. Raises BenchError."""
     try:
@@ -164,8 +173,8 @@ class _TextFile:
         self._file.write(text.encode())
 
 
-def _write_json(summary: Summary, file: IO[bytes]) -> None:
-    file.write(json.dumps(_finite(summary), indent=2).encode() + b"\n")
+def _write_json(value: object, file: IO[bytes]) -> None:
+    file.write(json.dumps(_finite(value), indent=2).encode() + b"\n")
 
 
 def _finite(value: Any) -> Any:  # Any: JSON
