@@ -18,7 +18,7 @@ from rich.console import Console
 
 from bench.errors import BenchError
 from bench.flags import Settings
-from bench.load.clock import SystemClock
+from bench.load.clock import Clock, SystemClock
 from bench.load.generator import Generator, Run
 from bench.load.sample import Recorder, Sample
 from bench.load.transport import HttpTransport
@@ -51,12 +51,12 @@ async def measure(settings: Settings, console: Console, command: Sequence[str]) 
         async with HttpTransport(settings.target, clock, **options) as transport:  # type: ignore[arg-type]
             progress = Progress()
             generator = Generator(settings.plan, transport, clock, recorder, progress.add)
-            run = await _run(generator, progress, console, clock)
+            run = await run_shown(generator, progress, console, clock)
         summary = summarize(run, about(settings), surroundings, started)
         return Outcome(run, summary, recorder.spill_error)
 
 
-async def probe(settings: Settings, clock: SystemClock) -> None:
+async def probe(settings: Settings, clock: Clock) -> None:
     """One request by itself, not counted: most of what can be wrong shows in it. Raises BenchError with advice."""
     sample = Sample(0, clock.now_ns())
     async with HttpTransport(settings.target, clock) as transport:
@@ -83,7 +83,8 @@ def about(settings: Settings) -> About:
     )
 
 
-async def _run(generator: Generator, progress: Progress, console: Console, clock: SystemClock) -> Run:
+async def run_shown(generator: Generator, progress: Progress, console: Console, clock: Clock) -> Run:
+    """Runs it with its progress shown; Ctrl-C ends it early."""
     gc.collect()
     gc.freeze()  # what is there now need not be looked at again: collections stay below the lag's limit
     show = asyncio.create_task(
