@@ -16,13 +16,13 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from bench.errors import BenchError
+from bench.errors import BenchError, printable
 from bench.flags import Settings
 from bench.load.clock import Clock, SystemClock
 from bench.load.generator import Generator, Run
 from bench.load.sample import Recorder, Sample
 from bench.load.transport import HttpTransport
-from bench.measure.environment import environment
+from bench.measure.environment import environment, without_secrets
 from bench.measure.summary import About, Summary, summarize
 from bench.report.live import Progress, show_progress
 
@@ -62,14 +62,15 @@ async def probe(settings: Settings, clock: Clock) -> None:
     async with HttpTransport(settings.target, clock) as transport:
         await transport.send(sample, sample.t_int_ns + round(PROBE_TIMEOUT_S * NS))
         if sample.reason:
-            raise BenchError(f"{settings.target.url}: {_advice(sample, transport.last_detail, settings)}")
+            shown = without_secrets(settings.target.url, [settings.target.token])
+            raise BenchError(f"{shown}: {_advice(sample, printable(transport.last_detail), settings)}")
 
 
 def about(settings: Settings) -> About:
     """The part of a summary that says what was asked for."""
     bodies = [len(picture.body) for picture in settings.target.pictures]
     return About(
-        url=settings.target.url,
+        url=without_secrets(settings.target.url, [settings.target.token]),
         arrivals=settings.text,
         kind=settings.kind,
         rate=settings.rate,

@@ -23,6 +23,8 @@ MAX_IN_FLIGHT = 20_000
 """Requests that wait for an answer at once: each holds some 20 kB and perhaps a socket. Beyond, they are not sent."""
 MARK_EVERY_NS = 50_000_000
 """Between two marks of the occupancy: two in ten thousand of a run of five minutes."""
+MARK_EACH = 4096
+"""The first marks are one for each change: exact for a run that is short against the time between two."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Occupancy:
     def _advance(self, now_ns: int) -> None:
         self._integral_ns += self.in_flight * (now_ns - self._since_ns)
         self._since_ns = now_ns
-        if now_ns - self._times[-1] >= MARK_EVERY_NS:
+        if len(self._times) < MARK_EACH or now_ns - self._times[-1] >= MARK_EVERY_NS:
             self._times.append(now_ns)
             self._integrals.append(self._integral_ns)
 

@@ -50,10 +50,15 @@ def redacted(command: Sequence[str], secrets: Sequence[str] = ()) -> str:
         elif flag in SECRET_FLAGS and equals:
             word = f"{flag}={REDACTED}"
         hides_next = word in SECRET_FLAGS
-        for secret in filter(None, secrets):
-            word = word.replace(secret, REDACTED)
-        shown.append(re.sub(r"(https?://)[^/@\s]*@", rf"\1{REDACTED}@", word))
+        shown.append(without_secrets(word, secrets))
     return shlex.join(shown)
+
+
+def without_secrets(text: str, secrets: Sequence[str]) -> str:
+    """A text without these secrets, and without the password of an address."""
+    for secret in filter(None, secrets):
+        text = text.replace(secret, REDACTED)
+    return re.sub(r"(https?://)[^/@\s]*@", rf"\1{REDACTED}@", text)
 
 
 def _cpu_model() -> str:

@@ -12,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bench.errors import printable
 from bench.measure.summary import Summary, least_samples
 
 TOO_SMALL = "n too small"
@@ -54,6 +55,11 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
+def _row(table: Table, *cells: str, style: str = "") -> None:
+    """Names are a server's and may look like markup."""
+    table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
+
+
 def _latencies(summary: Summary) -> Table:
     table = _table(
         "latency, ms",
@@ -68,15 +74,15 @@ def _latencies(summary: Summary) -> Table:
     service = summary["service_ms"]["percentiles"]
     for name, one in summary["response_ms"]["percentiles"].items():
         if one is None:
-            table.add_row(name, TOO_SMALL, "", "", TOO_SMALL, f"needs {needed[name]}")
+            _row(table, name, TOO_SMALL, "", "", TOO_SMALL, f"needs {needed[name]}")
             continue
         interval = _interval(one["low"], one["high"])
         blocks = _interval(one["block_low"], one["block_high"])
-        table.add_row(name, milliseconds(one["value"]), interval, blocks, milliseconds(service[name]["value"]))
+        _row(table, name, milliseconds(one["value"]), interval, blocks, milliseconds(service[name]["value"]))
     for name in ("min", "mean", "max"):
         if summary["response_ms"][name] is not None:
             values = (milliseconds(summary[kind][name]) for kind in ("response_ms", "service_ms"))
-            table.add_row(name, next(values), "", "", next(values))
+            _row(table, name, next(values), "", "", next(values))
     return table
 
 
@@ -86,47 +92,47 @@ def _interval(low: float, high: float) -> str:
 
 def _jitter(jitter: Summary) -> Table:
     table = _table("jitter, ms", "", "")
-    table.add_row("RFC 3550 J, at the end", milliseconds(jitter["rfc3550"]))
-    table.add_row("RFC 3550 J, largest", milliseconds(jitter["rfc3550_max"]))
+    _row(table, "RFC 3550 J, at the end", milliseconds(jitter["rfc3550"]))
+    _row(table, "RFC 3550 J, largest", milliseconds(jitter["rfc3550_max"]))
     for name in ("mean", "p50", "p99"):
-        table.add_row(f"|IPDV| {name}", milliseconds(jitter[f"ipdv_{name}"]))
+        _row(table, f"|IPDV| {name}", milliseconds(jitter[f"ipdv_{name}"]))
     for name, value in jitter["pdv"].items():
-        table.add_row(f"PDV {name}", milliseconds(value))
-    table.add_row("standard deviation", milliseconds(jitter["std"]))
-    table.add_row("p99 - p50", milliseconds(jitter["p99_p50"]))
-    table.add_row("median absolute deviation", milliseconds(jitter["mad"]))
+        _row(table, f"PDV {name}", milliseconds(value))
+    _row(table, "standard deviation", milliseconds(jitter["std"]))
+    _row(table, "p99 - p50", milliseconds(jitter["p99_p50"]))
+    _row(table, "median absolute deviation", milliseconds(jitter["mad"]))
     return table
 
 
 def _rates(summary: Summary) -> Table:
     rates, lag, little = summary["rates"], summary["send_lag_ms"], summary["little"]
     table = _table("rates", "", "")
-    table.add_row("offered", f"{rates['offered']:.2f} /s ({rates['intended']} in {rates['window_s']:.2f} s)")
-    table.add_row("achieved", f"{rates['achieved']:.2f} /s ({rates['succeeded']} succeeded)")
-    table.add_row("failed", f"{rates['failed']} ({rates['not_sent']} of them never sent)")
-    table.add_row("throughput", f"{rates['bytes_out'] / 1e6:.3f} MB/s out, {rates['bytes_in'] / 1e6:.3f} MB/s in")
+    _row(table, "offered", f"{rates['offered']:.2f} /s ({rates['intended']} in {rates['window_s']:.2f} s)")
+    _row(table, "achieved", f"{rates['achieved']:.2f} /s ({rates['succeeded']} succeeded)")
+    _row(table, "failed", f"{rates['failed']} ({rates['not_sent']} of them never sent)")
+    _row(table, "throughput", f"{rates['bytes_out'] / 1e6:.3f} MB/s out, {rates['bytes_in'] / 1e6:.3f} MB/s in")
     if lag:
-        table.add_row("send lag", f"p50 {lag['p50']:.3f} ms, p99 {lag['p99']:.3f} ms (limit {lag['limit']:.3f} ms)")
+        _row(table, "send lag", f"p50 {lag['p50']:.3f} ms, p99 {lag['p99']:.3f} ms (limit {lag['limit']:.3f} ms)")
     if little:
         law = f"{little['present']:.3f} present, {little['rate'] * little['time_s']:.3f} by rate and time"
-        table.add_row("Little's law", f"{law} ({little['error']:.1%} off)")
+        _row(table, "Little's law", f"{law} ({little['error']:.1%} off)")
     return table
 
 
 def _failures(summary: Summary) -> Table:
     table = _table("failures", "reason", "status", "requests")
     for one in summary["failures"]:
-        table.add_row(one["reason"], str(one["status"] or "no answer"), str(one["count"]))
+        _row(table, one["reason"], str(one["status"] or "no answer"), str(one["count"]))
     return table
 
 
 def _anatomy(bars: list[Summary]) -> Table:
     table = _table("where the time went, ms", "", *(f"{bar['name']}" for bar in bars))
     for name in bars[0]["parts"]:
-        table.add_row(name, *(f"{bar['parts'][name]:.3f}" for bar in bars))
-    table.add_row("response", *(f"{bar['response']:.3f}" for bar in bars), style="bold")
-    table.add_row("residual (network + unnamed)", *(f"{bar['residual']:.3f}" for bar in bars))
-    table.add_row("requests in the mean", *(str(bar["requests"]) for bar in bars), style="dim")
+        _row(table, name, *(f"{bar['parts'][name]:.3f}" for bar in bars))
+    _row(table, "response", *(f"{bar['response']:.3f}" for bar in bars), style="bold")
+    _row(table, "residual (network + unnamed)", *(f"{bar['residual']:.3f}" for bar in bars))
+    _row(table, "requests in the mean", *(str(bar["requests"]) for bar in bars), style="dim")
     return table
 
 
@@ -134,5 +140,5 @@ def _workers(workers: list[Summary]) -> Table:
     table = _table("workers", "", "requests", "failed", "p50, ms", "p99, ms")
     for one in workers:
         row = (str(one["requests"]), str(one["failed"]), milliseconds(one["p50"]), milliseconds(one["p99"]))
-        table.add_row(one["name"] or "(not said)", *row)
+        _row(table, one["name"] or "(not said)", *row)
     return table

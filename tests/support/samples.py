@@ -13,8 +13,8 @@ START_NS = 5_000 * MS
 def made(
     response_ms: Iterable[float], *, gap_ms: float = 10, stages: Sequence[tuple[str, float]] = (), **fields: object
 ) -> Samples:
-    """One success each: intended every `gap_ms`, sent 1 ms late, its first byte 1 ms before its end. `fields` are of Sample;
-    at most BLOCK_ROWS of them."""
+    """One success each: intended every `gap_ms`, sent 1 ms late, its first byte 1 ms before its end. `fields` are of
+    Sample; at most BLOCK_ROWS of them."""
     recorder = Recorder()
     for index, response in enumerate(response_ms):
         t_int_ns = START_NS + round(index * gap_ms * MS)

@@ -26,7 +26,9 @@ def test_an_address_without_a_path_is_a_gateway(url: str, whole: str) -> None:
     assert request_url(url, "digits") == whole
 
 
-@pytest.mark.parametrize("url", ["", "host:8443", "ftp://host", "https://", "https://[", "http://host:99999", "http://host:0"])
+@pytest.mark.parametrize(
+    "url", ["", "host:8443", "ftp://host", "https://", "https://[", "http://host:99999", "http://host:0"]
+)
 def test_what_is_no_address(url: str) -> None:
     """Refused, with what an address looks like."""
     with pytest.raises(BenchError, match="is not an address: give http"):

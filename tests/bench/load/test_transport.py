@@ -155,7 +155,8 @@ async def is_endless(_head: bytes, _body: bytes, writer: asyncio.StreamWriter) -
     ],
 )
 async def test_no_answer(reply: Reply, reasons: set[str]) -> None:
-    """A server that closes, resets, breaks off, or does not speak HTTP: a word for each, status 0, and a time of the end."""
+    """A server that closes, resets, breaks off, or does not speak HTTP: a word for each, status 0, and a time of the
+    end."""
     sample = await outcome(reply)
     assert sample.reason in reasons
     assert (sample.status, sample.bytes_in) == (0, 0)
@@ -184,7 +185,8 @@ async def test_no_answer_in_time() -> None:
 
 
 async def test_what_is_over_its_time_is_not_sent() -> None:
-    """A request whose time-out has passed before it could go, in the generator or for want of a connection, is not sent."""
+    """A request whose time-out has passed before it could go, in the generator or for want of a connection, is not
+    sent."""
     async with scripted_server(is_silent) as url, transport_to(url, connections=1) as transport:
         assert (await send(transport, within_s=-1)).reason == NOT_SENT
         first = asyncio.create_task(send(transport, within_s=30))
@@ -238,7 +240,10 @@ async def test_connect_and_handshake_are_told_apart(certificates: Path) -> None:
 async def test_another_ca_is_a_reason(certificates: Path, tmp_path: Path) -> None:
     """A certificate of another CA ends as `tls`."""
     other = made(tmp_path / "other")
-    async with scripted_server(OK, server_context(certificates)) as url, transport_to(url, ca=other / "ca.pem") as transport:
+    async with (
+        scripted_server(OK, server_context(certificates)) as url,
+        transport_to(url, ca=other / "ca.pem") as transport,
+    ):
         assert (await send(transport)).reason == "tls"
         assert "CERTIFICATE_VERIFY_FAILED" in transport.last_detail
 

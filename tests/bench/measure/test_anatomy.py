@@ -13,8 +13,8 @@ STAGES = [("auth", 0.5), ("inference", 4.0), ("total", 6.0)]
 
 
 def test_parts_by_hand() -> None:
-    """Of 20 ms: 1 lag, 2 connect, 3 TLS, 0.5 and 4 the server's stages, 1 download; 7 are on the way, 1.5 the server does not
-    name."""
+    """Of 20 ms: 1 lag, 2 connect, 3 TLS, 0.5 and 4 the server's stages, 1 download; 7 are on the way, 1.5 the server
+    does not name."""
     parts = parts_ms(made([20], stages=STAGES, connect_ns=2 * MS, tls_ns=3 * MS))
     found = {name: float(values[0]) for name, values in parts.items()}
     expected = {"client_lag": 1, "connect": 2, "tls": 3, "auth": 0.5, "inference": 4, "download": 1}

@@ -22,7 +22,8 @@ from bench.measure.environment import environment, redacted
     ],
 )
 def test_the_command_has_no_secret(command: list[str], shown: str) -> None:
-    """Values of --token, passwords in addresses, and the token itself wherever it stands; the file's name may be seen."""
+    """Values of --token, passwords in addresses, and the token itself wherever it stands; the file's name may be
+    seen."""
     assert redacted(command, ["s3cret", ""]) == shown
 
 

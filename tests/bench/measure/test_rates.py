@@ -31,7 +31,9 @@ def test_generator_limited(response_ms: float, lag_us: int, is_limited: bool) ->
     recorder = Recorder()
     for index in range(100):
         late_ns = lag_us * 1000 if index >= 98 else 0
-        recorder.add(Sample(index, START_NS, START_NS + late_ns, t_done_ns=START_NS + round(response_ms * MS), status=200))
+        recorder.add(
+            Sample(index, START_NS, START_NS + late_ns, t_done_ns=START_NS + round(response_ms * MS), status=200)
+        )
     found = lag(recorder.samples())
     assert found is not None
     assert found.is_generator_limited is is_limited
@@ -62,7 +64,8 @@ def test_occupancy_by_hand() -> None:
 
 @pytest.mark.parametrize(("lost", "holds"), [(0, True), (4, True), (6, False)])
 def test_little_s_law_notices_lost_samples(lost: int, holds: bool) -> None:
-    """A hundred requests one after the other keep one present. With six samples missing the law is off by more than 5 %."""
+    """A hundred requests one after the other keep one present. With six samples missing the law is off by more than 5
+    %."""
     occupancy = Occupancy(START_NS)
     for index in range(100):
         occupancy.enter(START_NS + index * 10 * MS, START_NS + index * 10 * MS)
