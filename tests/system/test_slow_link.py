@@ -2,8 +2,8 @@
 
 The one place where times are asserted, since the time is the promise. It holds on a busy machine because nothing
 absolute is compared: small requests and heartbeats during the upload with the same before and after it, medians and
-90th percentiles of eighty and more, in one run. The queue before the link holds a fifth of a second, so a sender that
-fills it, as TCP does by itself, is over the bound four times.
+90th percentiles of eighty and more, in one run, and one run of three must hold. The queue before the link holds a fifth
+of a second, so a sender that fills it, as TCP does by itself, is over the bound four times.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ RATE_BITS_S = 20_000_000
 QUEUE_S = 0.2
 UPLOAD_BYTES = 20_000_000
 MOST_ADDED_S = 0.050
-LEAST_SHARE = 0.75
-"""Of the link's rate; 0.96 on a quiet machine."""
+LEAST_SHARE = 0.6
+"""Of the link's rate; 0.96 on a quiet machine, 0.9 with a busy loop on each core."""
+MEASUREMENTS = 3
+"""At most. What breaks a bound by design breaks it each time; a machine that was away for a second does not."""
 HEARTBEAT_S = 0.2
 """Ten times as often as by default: 40 in the time of the upload. PING and PONG are 38 and 46 bytes on the wire."""
 PAUSE_S = 0.015
@@ -91,6 +93,16 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def check(stack: Stack) -> None:
+    """Measures until nothing is to be complained of, MEASUREMENTS times at most."""
+    complaints: list[str] = []
+    for _ in range(MEASUREMENTS):
+        complaints = complaints_of(stack)
+        if not complaints:
+            return
+    raise AssertionError("; ".join(complaints))
+
+
+def complaints_of(stack: Stack) -> list[str]:
     """Measures before, during and after an upload to the only worker, and compares."""
     client, idle, busy, uploads = Client(stack), Watched(), Watched(), list[float]()
     client.send(1000)
@@ -103,13 +115,18 @@ def check(stack: Stack) -> None:
     client.watch(idle, lambda: len(idle.requests) >= 80)
     client.close()
     assert uploads, "the upload failed; its thread said why"
-    assert UPLOAD_BYTES * 8 / uploads[0] >= LEAST_SHARE * RATE_BITS_S
-    for share in (0.5, 0.9):
-        added_s = percentile(busy.requests, share) - percentile(idle.requests, share)
-        assert added_s <= MOST_ADDED_S, f"1 kB requests wait {added_s:.3f} s longer at percentile {share}"
-        added_s = percentile(busy.heartbeats, share) - percentile(idle.heartbeats, share)
-        assert added_s <= MOST_ADDED_S, f"heartbeats wait {added_s:.3f} s longer at percentile {share}"
-    assert len(busy.requests) >= 40, "too few to compare"
+    complaints = []
+    if (rate := UPLOAD_BYTES * 8 / uploads[0]) < LEAST_SHARE * RATE_BITS_S:
+        complaints.append(f"the upload has {rate / 1e6:.1f} Mbit/s")
+    for what, of_busy, of_idle in (
+        ("requests of 1 kB", busy.requests, idle.requests),
+        ("heartbeats", busy.heartbeats, idle.heartbeats),
+    ):
+        for share in (0.5, 0.9):
+            added_s = percentile(of_busy, share) - percentile(of_idle, share)
+            if added_s > MOST_ADDED_S:
+                complaints.append(f"{what} wait {added_s * 1000:.0f} ms longer at percentile {share}")
+    return complaints or ([] if len(busy.requests) >= 40 else ["too few requests to compare"])
 
 
 SETTINGS = {"HEALTH__HEARTBEAT_INTERVAL_S": HEARTBEAT_S, "HEALTH__HEARTBEAT_MISSES": 50}
