@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program. Returns the exit status."""
-    flags = _flags(sys.argv[1:] if arguments is None else arguments)
+    flags = _parser().parse_args(arguments)
     console, errors = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
     command = ["python", "bench/test.py", *(sys.argv[1:] if arguments is None else arguments)]
     try:
@@ -61,14 +61,14 @@ def run_loop(coroutine: Coroutine[object, object, T]) -> T:
     return uvloop.run(coroutine)
 
 
-def _flags(arguments: Sequence[str]) -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     made = parser("python bench/test.py", "Latency, jitter and throughput of an address that takes pictures.")
     after = made.add_argument_group("afterwards")
     after.add_argument("--out", type=Path, metavar="DIR", help="samples, summary and histogram are written here")
     after.add_argument(
         "--strict", action="store_true", help="status 1 when the generator was the limit, or requests were not sent"
     )
-    return made.parse_args(arguments)
+    return made
 
 
 def _check_out(directory: Path | None) -> None:

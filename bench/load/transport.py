@@ -231,7 +231,6 @@ _REASONS: Sequence[tuple[type[BaseException] | tuple[type[BaseException], ...], 
     (aiohttp.ClientPayloadError, "cut_off"),
     (aiohttp.ClientResponseError, "not_http"),
     (aiohttp.ClientOSError, "reset"),
-    (aiohttp.InvalidURL, "url"),
 )
 
 
