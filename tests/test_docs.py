@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
-FOLDERS = ("wire", "gateway", "edge_worker", "bench", "docs", "tests", "certs", "demo", "bench")
+FOLDERS = ("wire", "gateway", "edge_worker", "docs", "tests", "certs", "demo", "bench")
 NAMED_FILE = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]+\.(?:py|md|toml|sh|pb|txt))`")
 NAMED_PAGE = re.compile(r"docs/[a-z]+/[a-z0-9_-]+\.md")
 KINDS = ("tutorial", "howto", "reference", "explanation")
