@@ -24,6 +24,10 @@ from wire.session import Role, Session, State
 EXPIRY_WARNING_S = 300.0
 """A token that is valid for less than this when it is taken was probably forgotten."""
 
+HELD_BODIES = 8
+"""Bodies of the largest size that one tunnel may make this worker hold, arriving, waiting and running together. 128
+photographs are far less; 128 of the largest would end the process."""
+
 log = logging.getLogger("edge_worker.tunnel")
 
 
@@ -61,6 +65,7 @@ class Tunnel:
         self._tasks = asyncio.TaskGroup()
         self._arriving: dict[int, _Arriving] = {}
         self._running: dict[int, asyncio.Task[None]] = {}
+        self._held: dict[int, int] = {}  # body bytes by exchange, until it is over here
         self._told: Load | None = None
         self._was_heard = False
         self._opened = asyncio.Event()
@@ -167,9 +172,11 @@ class Tunnel:
             return
         arriving.chunks.append(data)
         arriving.size += len(data)
+        self._held[exchange] = arriving.size
         if arriving.size > self._max_body_bytes:
-            del self._arriving[exchange]
             self._refuse_size(exchange)
+        elif sum(self._held.values()) > HELD_BODIES * self._max_body_bytes:
+            self._refuse(exchange, ExchangeCode.OVERLOADED, "this worker holds too many bytes of bodies already")
         else:
             self._session.consume(exchange, len(data), self._clock())
 
@@ -181,7 +188,11 @@ class Tunnel:
         request = WholeRequest(arriving.head, body, arriving.began_at, self._clock())
         task = self._tasks.create_task(self._run(exchange, request))
         self._running[exchange] = task
-        task.add_done_callback(lambda _: self._running.pop(exchange))  # also when it is cancelled before it began
+        task.add_done_callback(lambda _: self._finished(exchange))  # also when it is cancelled before it began
+
+    def _finished(self, exchange: int) -> None:
+        del self._running[exchange]
+        self._held.pop(exchange, None)  # a request may have no body
 
     async def _run(self, exchange: int, request: WholeRequest) -> None:
         result = await self._runner.run(request)
@@ -209,11 +220,21 @@ class Tunnel:
 
     def _refuse_size(self, exchange: int) -> None:
         text = f"the body is over this worker's limit of {self._max_body_bytes} bytes"
-        self._fail(exchange, NotAnswered(ExchangeCode.PAYLOAD_TOO_LARGE, text))
+        self._refuse(exchange, ExchangeCode.PAYLOAD_TOO_LARGE, text)
+
+    def _refuse(self, exchange: int, code: ExchangeCode, text: str) -> None:
+        """Ends an exchange whose body is still to come, or coming."""
+        self._forget(exchange)
+        self._fail(exchange, NotAnswered(code, text))
 
     def _drop(self, exchange: int) -> None:
-        self._arriving.pop(exchange, None)
         task = self._running.get(exchange)
         if task is not None:
             task.cancel()
+        else:
+            self._forget(exchange)
         self._look_idle()
+
+    def _forget(self, exchange: int) -> None:
+        self._arriving.pop(exchange, None)
+        self._held.pop(exchange, None)

@@ -11,7 +11,7 @@ import pytest
 from edge_worker.admission import Admission
 from edge_worker.backends.base import Answer, BackendFailed
 from edge_worker.exchange_runner import ExchangeRunner
-from edge_worker.tunnel import Tunnel
+from edge_worker.tunnel import HELD_BODIES, Tunnel
 from tests.support.fake_backend import FakeBackend
 from tests.support.fake_clock import settle
 from tests.support.far_end import FarGateway, run_bounded, until
@@ -147,6 +147,24 @@ def test_a_body_over_the_limit_is_refused_as_it_comes() -> None:
         assert len(bench.backend.calls) == 1
 
     on_bench(test)
+
+
+def test_bodies_are_bounded_together() -> None:
+    """Bodies within the limit are refused, unbegun, once they are too many bytes together; what ends makes room."""
+
+    async def test(bench: Bench) -> None:
+        kept = [bench.gateway.ask(bytes(MAX_BODY_BYTES)) for _ in range(HELD_BODIES)]
+        await bench.computing()
+        failed = await bench.gateway.failure(bench.gateway.ask(bytes(MAX_BODY_BYTES)))
+        assert failed.code is ExchangeCode.OVERLOADED
+        for exchange in kept:
+            bench.gateway.session.cancel(exchange, ExchangeCode.CANCELLED, "gone")
+        bench.gateway.wake()
+        await until(lambda: bench.backend.cancelled)
+        bench.backend.outcome = ANSWER
+        assert (await bench.gateway.answer(bench.gateway.ask(bytes(MAX_BODY_BYTES))))[1] == b"yes"
+
+    on_bench(test, None)
 
 
 def test_cancel_stops_running_work() -> None:
