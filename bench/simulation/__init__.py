@@ -4,7 +4,7 @@
     worker.py      SimWorker: slots, a first-come queue, stalls; the Link that the core is given
     engine.py      simulate(scenario, policy) -> Outcome: events in order, the core asked after each
     audit.py       the promises that are checked after every event
-    ideal.py       the ideal central queue for the same jobs: what no dispatcher at a distance can beat, equal workers given
+    ideal.py       the ideal central queue for the same jobs: for equal workers the best there is
     baselines.py   policies that only exist for comparison
     outcome.py     what a run gives: times, counts, quantiles
     studies.py     the runs behind docs/explanation/dispatch-simulation.md

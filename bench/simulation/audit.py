@@ -1,8 +1,8 @@
 """The promises of dispatch, checked from outside after every event. It reads the core's state and keeps its own counts.
 
 1. A worker never holds more jobs than its credits, and never more than its slots and `max_credits_ahead`.
-2. No job waits while a worker that may run it has a free credit. `least_loaded` (and `pin`) may leave it waiting, but only
-   while some busy worker is expected to answer it sooner, and only if the core asks to be woken before that changes.
+2. No job waits while a worker that may run it has a free credit. `least_loaded` (and `pin`) may leave it waiting, but
+   only while some busy worker is expected to answer it sooner, and if the core asks to be woken before that changes.
 3. Every job ends once, and is answered at most once.
 4. Nothing is sent to a worker that the gateway knows to be gone.
 """

@@ -2,8 +2,8 @@
 
     outcome = simulate(scenario, "least_loaded")
 
-It takes the place of `gateway/dispatch/dispatcher.py`, without waiting: the same calls, `advance` after each of them, the
-same reaction to every effect, a wake-up whenever the core asks for one. It decides nothing.
+It takes the place of `gateway/dispatch/dispatcher.py`, without waiting: the same calls, `advance` after each of them,
+the same reaction to every effect, a wake-up whenever the core asks for one. It decides nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from bench.simulation.audit import Audit
 from bench.simulation.outcome import Outcome
-from bench.simulation.scenario import Join, Loss, Scenario, WorkerSpec
+from bench.simulation.scenario import Join, Loss, Scenario, Stall, WorkerSpec
 from bench.simulation.worker import MODEL, SimWorker
 from gateway.dispatch.core import Core
 from gateway.dispatch.effects import Assigned, Effect, Expired, Failure, ProbeDue, Rejected
@@ -63,7 +63,7 @@ class _Simulation:
             policy="least_loaded" if own else name,
             seed=scenario.seed,
             max_queue_jobs=scenario.max_queue_jobs,
-            **scenario.settings,  # type: ignore[arg-type]  # fields by name, as the scenario was written
+            **dict(scenario.settings),  # type: ignore[arg-type]  # fields by name, as the scenario was written
         )
         self._now = -2.0 * max(spec.service_s + spec.rtt_s for spec in scenario.fleet)
         self._audit = Audit(settings, name, scenario.jobs)
@@ -155,7 +155,7 @@ class _Simulation:
 
     # ---- workers
 
-    def _join(self, spec: WorkerSpec, stalls: list[Any]) -> None:
+    def _join(self, spec: WorkerSpec, stalls: list[Stall]) -> None:
         worker = SimWorker(f"w{len(self._workers)}", spec, stalls)
         self._workers.append(worker)
         self._core.join(worker, [worker.offer], self._now)
@@ -166,8 +166,9 @@ class _Simulation:
 
     def _lose(self, loss: Loss) -> None:
         worker = self._workers[loss.worker]
-        worker.is_alive = False
-        self._at(self._now + loss.noticed_after_s, self._notice, worker, loss)
+        if worker.is_alive:
+            worker.is_alive = False
+            self._at(self._now + loss.noticed_after_s, self._notice, worker, loss)
 
     def _notice(self, worker: SimWorker, loss: Loss) -> None:
         """As the shell does it: the worker leaves, then its exchanges fail one by one."""
@@ -231,12 +232,19 @@ class _Simulation:
         self._at(back_at, self._answer, ticket, ticket.attempts, worker, service_s)
 
     def _expire(self, ticket: Ticket) -> None:
-        self._outcome.outcomes[DeadlineExceeded.code] += 1
         if ticket.stage is Stage.ENDED:
-            self._waiting.pop(ticket)
+            del self._waiting[ticket]
+            self._outcome.outcomes[DeadlineExceeded.code] += 1
         else:
-            assert ticket.replica is not None
-            del _worker_of(ticket.replica).held[ticket]
+            self._at(self._now, self._cancel, ticket)
+
+    def _cancel(self, ticket: Ticket) -> None:
+        """A moment later, as the shell does it: its task is told, and gives the job back in its `finally`."""
+        assert ticket.replica is not None
+        worker = _worker_of(ticket.replica)
+        if ticket in worker.held:
+            del worker.held[ticket]
+            self._outcome.outcomes[DeadlineExceeded.code] += 1
             self._core.cancel(ticket, DeadlineExceeded.code, self._now)
 
 

@@ -13,8 +13,8 @@ WARM_UP = 0.1
 """Share of the jobs, the first ones, that no quantile counts."""
 
 UNSTABLE_SHARE = 0.02
-"""A run is unstable when, as its last job arrives, more than this share of all its jobs is in the system, and half as many
-again as when the middle one arrived. A backlog that grows by less than a fiftieth of what comes is not told apart."""
+"""A run is unstable when, as its last job arrives, more than this share of all its jobs is in the system, and half
+as many again as when the middle one arrived. A backlog that grows by less than a fiftieth of what comes is not seen."""
 
 
 def quantile(samples: Times, q: float) -> float:

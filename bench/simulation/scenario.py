@@ -1,14 +1,14 @@
 """What is simulated: workers, load, what goes wrong and when. Plain values; one seed gives one list of jobs.
 
-Every policy is given the same jobs: the same arrivals and the same work in each, so two policies differ by their choices
-alone. A job's work is a factor of mean 1; on a worker it takes that many times the worker's own service time.
+Every policy is given the same jobs: the same arrivals and the same work in each, so two policies differ by their
+choices alone. A job's work is a factor of mean 1; on a worker it takes that many times the worker's own service time.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class Stall:
 @dataclass(frozen=True, slots=True)
 class Loss:
     """The worker with this number dies at `at_s`; the gateway knows after `noticed_after_s`. It is back, as a new
-    session, `back_after_s` after that (None: never)."""
+    session, `back_after_s` after that (None: never). A worker that is dead already does not die again."""
 
     worker: int
     at_s: float
@@ -99,8 +99,8 @@ class Scenario:
     deadline_s: float = 1e6
     """Of each job, from its arrival."""
     max_queue_jobs: int = 1 << 30
-    settings: dict[str, object] = field(default_factory=dict)
-    """Further fields of DispatchSettings."""
+    settings: tuple[tuple[str, object], ...] = ()
+    """Further fields of DispatchSettings, by name."""
 
     @property
     def rate_per_s(self) -> float:

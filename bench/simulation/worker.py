@@ -1,4 +1,4 @@
-"""A worker that is arithmetic: slots, a first-come queue in front of them, stalls. It is the Link that the core is given.
+"""A worker that is arithmetic: slots, a first-come queue before them, stalls. It is the Link that the core is given.
 
 Jobs reach a worker in the order in which they were sent (one tunnel, one round trip), so when a job is sent it is known
 when it will start and end. Work that was cancelled is done all the same, as by a backend that cannot be interrupted.

@@ -36,9 +36,10 @@ MOVES: dict[State, frozenset[State]] = {
 
 
 CAUTION = 2
-"""Spreads by which a busy worker is expected to start later than its average says. One is what a job that is due may still
-take; the other is for the estimate: among many, the lowest is the luckiest. With none or one, 300 equal workers whose times
-vary are taken for fast and slow ones; with four, fast ones are left alone (docs/explanation/dispatch-simulation.md)."""
+"""Spreads by which a busy worker is expected to start later than its average says. One is what a job that is due may
+still take; the other is for the estimate: among many, the lowest is the luckiest. With none or one, 300 equal workers
+whose times vary are taken for fast and slow ones; with four, jobs are sent to slow workers that fast ones would have
+answered sooner (docs/explanation/dispatch-simulation.md)."""
 
 
 @dataclass(slots=True, eq=False)

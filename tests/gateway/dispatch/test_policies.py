@@ -145,6 +145,31 @@ def test_varying_worker_is_trusted_less() -> None:
     assert driver.workers() == ["fast", "slow"]
 
 
+def test_due_is_not_free() -> None:
+    """least_loaded: a worker whose times vary and whose job is due by now may still take a while: it is not as good as
+    an idle one, however fast it looks."""
+    driver = CoreDriver()
+    driver.add("looks fast", 0.030, rtt_s=0.010).spread_s = 0.020
+    driver.add("usual", 0.050, rtt_s=0.010)
+    driver.submit()
+    driver.now += 0.050
+    driver.submit()
+    assert driver.workers() == ["looks fast", "usual"]
+
+
+def test_wait_ends_when_estimates_decay() -> None:
+    """least_loaded: a wait is looked at again as the idle worker's estimate forgets that it was slow."""
+    driver = CoreDriver()
+    driver.add("fast", 2.0)
+    driver.add("slow", 20.0)
+    driver.submit()
+    driver.submit()
+    driver.pass_time(6.0)
+    assert driver.workers() == ["fast"]  # 4 s late, so 4 + 2 s there; 2 + 18 x exp(-6 / 5) = 7.4 s on the other
+    driver.pass_time(1.5)
+    assert driver.workers() == ["fast", "slow"]
+
+
 # ---- the others
 
 
