@@ -1,0 +1,167 @@
+"""How close dispatch comes to the ideal central queue, and to nginx's least_conn, in one run.
+
+Echo workers that sleep a fixed time behind the gateway, against arithmetic: one line from which each free worker takes
+the next job at once, for the very times at which requests were intended. And against nginx before as many servers that
+work one at a time for as long. Arms alternate within a round; each round has arrivals of its own, the same for the arms
+of one load. Everything is on one machine, so its cores must not be what is short.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from bench.flags import count, positive
+from bench.load.sample import Floats, Ints
+from bench.measure.percentiles import nearest_rank
+from bench.measure.summary import Summary
+from bench.peers.nginx import nginx_over_servers
+from bench.scenarios.hosts import at_stack, at_url, local_stack
+from bench.scenarios.plans import poisson
+from bench.scenarios.scenario import Findings, Grid, Scenario, add_common_flags, notes_of
+from bench.scenarios.study import Step, Study
+
+MS = 1e6
+LOW, HIGH = 0.7, 0.8
+"""Loads: the first is compared with the ideal queue, the second with nginx too."""
+BOUND_IDEAL, BOUND_NGINX = 1.15, 0.5
+"""What is aimed at: p99 by the ideal queue's at the first load, and by nginx's at the second."""
+GATEWAY_LOW, GATEWAY, NGINX = "gateway-0.7", "gateway-0.8", "nginx-0.8"
+MODEL = "echo"
+SEEDS_A_ROUND = 2
+
+
+def ideal_ms(t_int_ns: Ints, service_ms: Floats | float, servers: int) -> Floats:
+    """Response times in an ideal central queue: first come, first served by the server that is free first."""
+    free = [0.0] * servers
+    arrivals = (t_int_ns - t_int_ns[:1].min(initial=0)) / MS
+    found = np.empty(len(arrivals))
+    for place, (arrival, service) in enumerate(zip(arrivals, np.broadcast_to(service_ms, len(arrivals)), strict=True)):
+        end = max(arrival, heapq.heappop(free)) + service
+        heapq.heappush(free, end)
+        found[place] = end - arrival
+    return found
+
+
+def add_flags(made: argparse.ArgumentParser) -> None:
+    add_common_flags(made)
+    how = made.add_argument_group("the scenario")
+    how.add_argument("--workers", type=count, default=4, metavar="N", help="and as many servers (default: 4)")
+    how.add_argument("--service-ms", type=positive, default=20.0, metavar="MS", help="of each request (default: 20)")
+    how.add_argument("--rounds", type=count, default=3, metavar="N", help="of all arms (default: 3)")
+    how.add_argument("--duration", type=positive, default=60.0, metavar="S", help="of each run (default: 60)")
+    how.add_argument("--nginx", default="nginx", metavar="PROGRAM", help="(default: nginx)")
+    how.add_argument(
+        "--nginx-processes",
+        default="auto",
+        metavar="N",
+        help="its worker_processes; each counts connections for itself (default: auto, one a core, as Debian has it)",
+    )
+
+
+async def measure(study: Study, flags: argparse.Namespace) -> None:
+    """Every round: the gateway at the lower load, then the gateway and nginx at the higher one."""
+    capacity = flags.workers / flags.service_ms * 1e3
+    with local_stack() as stack:
+        for place in range(flags.workers):
+            options = ("--backend", "echo", "--echo-model", MODEL, "--echo-service-time", f"{flags.service_ms:g}ms")
+            stack.start_worker(f"worker-{place + 1}", *options)
+        stack.wait_ready(MODEL, flags.workers)
+        files = stack.credentials
+        gateway = at_stack(stack, MODEL, flags)
+        with nginx_over_servers(
+            flags.nginx,
+            flags.workers,
+            flags.service_ms,
+            processes=flags.nginx_processes,
+            certificate=files.certificate,
+            private_key=files.private_key,
+        ) as peer:
+            nginx = replace(at_url(peer.url, files.ca, "", flags), name=peer.version)
+            for number in range(flags.rounds):
+                for role, base, load in ((GATEWAY_LOW, gateway, LOW), (GATEWAY, gateway, HIGH), (NGINX, nginx, HIGH)):
+                    seed = flags.seed + SEEDS_A_ROUND * number + (load == HIGH)
+                    settings = poisson(base, load * capacity, seed, duration_s=flags.duration, warm_up_s=flags.warm_up)
+                    await study.run(f"{number + 1:02}-{role}", settings, role=role)
+
+
+def findings(steps: Sequence[Step], flags: argparse.Namespace) -> Findings:
+    """p99 of each arm over all rounds, of the ideal queue for the same arrivals, and the two ratios."""
+    arms = {role: [step for step in steps if step.role == role] for role in (GATEWAY_LOW, GATEWAY, NGINX)}
+    rows = [_arm(role, arm, flags) for role, arm in arms.items() if arm]
+    p99 = {row["arm"]: row for row in rows}
+    to_ideal = p99[GATEWAY_LOW]["to_ideal"] if GATEWAY_LOW in p99 else None
+    has_both = GATEWAY in p99 and NGINX in p99 and p99[NGINX]["p99_ms"]
+    to_nginx = p99[GATEWAY]["p99_ms"] / p99[NGINX]["p99_ms"] if has_both else None
+    values = {
+        "workers": flags.workers,
+        "service_ms": flags.service_ms,
+        "nginx_processes": flags.nginx_processes,
+        "arms": rows,
+        "to_ideal": to_ideal,
+        "to_ideal_bound": BOUND_IDEAL,
+        "to_nginx": to_nginx,
+        "to_nginx_bound": BOUND_NGINX,
+    }
+    shown = [
+        (
+            str(row["arm"]),
+            str(row["n"]),
+            *(f"{row[key]:.2f}" for key in ("p50_ms", "p99_ms", "ideal_p99_ms")),
+            f"{row['to_ideal']:.3f}",
+            f"{min(row['rounds']):.3f} to {max(row['rounds']):.3f}",
+        )
+        for row in rows
+    ]
+    columns = ("arm", "n", "p50, ms", "p99, ms", "ideal p99, ms", "ratio", "of single rounds")
+    ratios = [
+        _ratio(f"gateway to the ideal queue, load {LOW:g}", to_ideal, BOUND_IDEAL),
+        _ratio(f"gateway to nginx, load {HIGH:g}", to_nginx, BOUND_NGINX),
+    ]
+    grids = [Grid("central queue", columns, shown), Grid("ratios of p99", ("", "ratio", "aimed at", ""), ratios)]
+    return Findings(values, grids, notes_of(steps), to_ideal is not None and to_nginx is not None)
+
+
+def _arm(role: str, steps: Sequence[Step], flags: argparse.Namespace) -> Summary:
+    """Failures count as their time-outs, so that no arm gains by failing."""
+    measured, ideal = [], []
+    for step in steps:
+        samples = step.run.samples
+        kept = ~np.asarray(samples.rows["warmup"])
+        measured.append(samples.response_ns[kept] / MS)
+        ideal.append(ideal_ms(samples.column("t_int"), flags.service_ms, flags.workers)[kept])
+    all_measured, all_ideal = np.concatenate(measured), np.concatenate(ideal)
+    return {
+        "arm": role,
+        "n": len(all_measured),
+        "p50_ms": _quantile(all_measured, 0.5),
+        "p99_ms": _quantile(all_measured, 0.99),
+        "ideal_p99_ms": _quantile(all_ideal, 0.99),
+        "to_ideal": _quantile(all_measured, 0.99) / _quantile(all_ideal, 0.99),
+        "rounds": [
+            _quantile(one, 0.99) / _quantile(best, 0.99) for one, best in zip(measured, ideal, strict=True) if len(one)
+        ],
+    }
+
+
+def _quantile(values: Floats, q: float) -> float:
+    return float(np.sort(values)[nearest_rank(len(values), q) - 1]) if len(values) else float("nan")
+
+
+def _ratio(text: str, value: float | None, bound: float) -> tuple[str, str, str, str]:
+    if value is None:
+        return text, "not measured", f"{bound:g}", ""
+    return text, f"{value:.3f}", f"{bound:g}", "met" if value <= bound else "missed"
+
+
+SCENARIO = Scenario(
+    "central-queue",
+    "p99 through the gateway against the ideal central queue and nginx's least_conn; starts all of them",
+    add_flags,
+    measure,
+    findings,
+)
