@@ -17,7 +17,11 @@ Rank = Callable[[Replica, float], float]
 stored place is a lower bound, which is what makes the head of a ranking exact (see `Ranking.first`)."""
 
 DEMAND_S = 1.0
-"""Time constant of the demand's moving average, seconds: a burst counts within a second, a single job hardly."""
+"""Shortest time constant of the demand's moving average, seconds: a burst counts within a second, a single job hardly."""
+
+DEMAND_JOBS = 10
+"""Jobs that the ready workers could do within the time constant, at least: where a job takes seconds, two of them in one
+second are no demand of two a second."""
 
 _Entry = tuple[float, int, Replica]
 
@@ -124,11 +128,12 @@ class Pool:
 
     def refresh(self, elapsed_s: float) -> None:
         """Renews the rates; `elapsed_s` is the time since this was last called."""
+        self.rate_per_s = math.fsum(replica.width / replica.service_s for replica in self.ready())
         if elapsed_s > 0:
-            weight = 1 - math.exp(-elapsed_s / DEMAND_S) if self.demand_per_s else 1.0
+            constant_s = max(DEMAND_S, DEMAND_JOBS / self.rate_per_s) if self.rate_per_s else DEMAND_S
+            weight = 1 - math.exp(-elapsed_s / constant_s)
             self.demand_per_s += weight * (self.arrivals / elapsed_s - self.demand_per_s)
             self.arrivals = 0
-        self.rate_per_s = math.fsum(replica.width / replica.service_s for replica in self.ready())
 
     def without(self, workers: Collection[str], now: float) -> Pool:
         """The same pool less these workers, for a job that already failed there; itself when nobody else is ready."""
