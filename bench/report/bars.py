@@ -50,7 +50,7 @@ def anatomy(bars: Sequence[tuple[str, Summary]], prefix: str) -> Picture:
         axes.set_xlabel("% of the response time")
         axes.grid(visible=False)
         handles = [axes.barh(0, 0, color=paints[part], label=clean(part, 18)) for part in shown]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, columnspacing=1.0)
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8.5, columnspacing=1.0)
         svg = to_svg(figure, prefix, title, "; ".join(_spoken(name, bar) for name, bar in bars))
     caption = (
         "Means over the requests around each percentile, so that the parts add up to the response time on the right. "
@@ -95,10 +95,10 @@ def workers(split: Sequence[Summary], prefix: str) -> Picture:
     with style():
         figure, axes = new_figure((SMALL[0], max(1.6, 1.0 + 0.27 * len(shown))))
         for place, one in enumerate(shown):
+            axes.plot(one["p50"], place, "o", color=colour("series0"), label="" if place else "p50", zorder=3)
             if one["p99"] is not None:
                 axes.plot([one["p50"], one["p99"]], [place, place], color=colour("series0"), linewidth=2)
                 axes.plot(one["p99"], place, "D", color=colour("series1"), label="" if place else "p99")
-            axes.plot(one["p50"], place, "o", color=colour("series0"), label="" if place else "p50")
         labels = [f"{clean(one['name'] or '(not said)', 18)}, {one['requests'] / total:.0%}" for one in shown]
         axes.set(
             yticks=range(len(shown)), yticklabels=labels, xlabel="response time, ms", ylim=(-0.6, len(shown) - 0.4)

@@ -91,7 +91,7 @@ def over_time(arms: Sequence[Arm], prefix: str) -> Picture:
             legend(axes)
             svgs.append(to_svg(figure, prefix + suffix, title, f"{total} requests, {failed} of them failed."))
             shown = shown or drawn
-    caption = f"{shown} of {total} requests drawn: of those that would cover each other, one. "
+    caption = f"Of points that would cover each other one is drawn: {shown} of {total} here, fewer on a phone. "
     caption += "The line is the median of each sixtieth of the run; what is grey is warm-up. "
     caption += f"{failed} failed: each is a cross at its time-out, whatever it died of" if failed else "None failed"
     return Picture(title, caption + ".", tuple(svgs))
@@ -99,16 +99,15 @@ def over_time(arms: Sequence[Arm], prefix: str) -> Picture:
 
 def _draw_over_time(axes: Axes, arm: Arm, place: int, most: int) -> int:
     """Returns how many points stand for the successes and failures."""
-    samples, drawn = arm.samples, 0
+    samples = arm.samples
     at_s = (samples.column("t_int") - arm.started_ns) / NS
     warm, ok = np.asarray(samples.rows["warmup"]), samples.is_ok
     heights = _heights(arm)
     scaled = np.log(np.maximum(heights, 1e-6)) if is_spread(heights) else heights
-    for mask, name in ((ok & warm, "warm"), (ok & ~warm, f"series{place}")):
-        places = np.flatnonzero(mask)
-        places = places[thin(at_s[places], scaled[places], most)]
-        draw_points(axes, at_s[places], heights[places], name)
-        drawn += len(places)
+    places = np.flatnonzero(ok)
+    places = places[thin(at_s[places], scaled[places], most)]
+    for name, those in (("warm", places[warm[places]]), (f"series{place}", places[~warm[places]])):
+        draw_points(axes, at_s[those], heights[those], name)
     _draw_medians(axes, at_s[ok & ~warm], heights[ok & ~warm], place, arm.name)
     bad = np.flatnonzero(~ok)
     bad = bad[:: max(1, -(-len(bad) // MAX_FAILURE_MARKS))]
@@ -116,7 +115,7 @@ def _draw_over_time(axes: Axes, arm: Arm, place: int, most: int) -> int:
         label = f"failed, {arm.name}" if arm.name else "failed"
         marker = "x" if not place else "+"
         axes.plot(at_s[bad], heights[bad], marker, color=colour("bad"), markersize=5, label=clean(label), clip_on=False)
-    return drawn + len(bad)
+    return len(places) + len(bad)
 
 
 def _heights(arm: Arm) -> Floats:
@@ -149,15 +148,14 @@ def jitter_over_time(arms: Sequence[Arm], prefix: str) -> Picture:
             if size == WIDE:
                 shown, steps_in_all = (sum(one) for one in zip(*counts, strict=True))
             axes.set(xlabel="time of the answer, s", ylabel="ms")
-            axes.set_ylim(bottom=0)
+            last_s = max(float(arm.samples.column("t_done").max(initial=0) - arm.started_ns) for arm in arms) / NS
+            axes.set(xlim=(0, max(last_s, 0.1) * 1.01))
             legend(axes)
             svgs.append(to_svg(figure, prefix + suffix, title, "RFC 3550 interarrival jitter of the measured answers."))
     caption = (
         "Line: RFC 3550's smoothed jitter J, answer by answer, as they came in. Points: |IPDV|, the step from each "
     )
-    caption += (
-        f"request's latency to the next one's ({shown} of {steps_in_all} drawn; those above the picture are not)."
-    )
+    caption += f"request's latency to the next one's ({shown} of {steps_in_all} drawn; none above the picture)."
     return Picture(title, caption, tuple(svgs))
 
 
@@ -174,14 +172,14 @@ def _draw_jitter(axes: Axes, arm: Arm, place: int, most: int) -> tuple[int, int]
     inside = np.flatnonzero(steps <= max(top, axes.get_ylim()[1] if place else 0.0))
     kept = inside[thin(at_s[places[inside]], steps[inside], most)]
     draw_points(axes, at_s[places[kept]], steps[kept], "warm", 1.6)
-    line = envelope(at_s[arrival], series)
+    line = envelope(at_s[arrival], series, most // 10)
     label = f"J, {arm.name}" if arm.name else "J (RFC 3550)"
     axes.plot(at_s[arrival][line], series[line], color=colour(f"series{place}"), linewidth=1.2, label=clean(label))
     axes.set_ylim(0, max(top, axes.get_ylim()[1] if place else 0.0))
     return len(kept), len(steps)
 
 
-def envelope(x: Floats, y: Floats, columns: int = 500) -> Ints:
+def envelope(x: Floats, y: Floats, columns: int) -> Ints:
     """Places that draw a line as all of them would: the lowest and the highest of each column."""
     if len(x) <= 2 * columns:
         return np.arange(len(x))
@@ -203,4 +201,4 @@ def _rank(ordered: Floats, q: float) -> float:
 def legend(axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        axes.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize=8.5)
+        axes.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize=9)

@@ -88,7 +88,7 @@ def _warm_up(run: Summary) -> str:
 
 
 def _latency_pictures(arm: Arm) -> str:
-    lines = [("response, from the intended time", arm.response_ms), ("service, from the first byte", arm.service_ms)]
+    lines = [("response", arm.response_ms), ("service", arm.service_ms)]
     return cards(
         figure(figures.over_time([arm], "time")),
         figure(curves.cumulative(lines, "cdf")),
@@ -144,10 +144,10 @@ def _anatomy(summary: Summary) -> Iterator[str]:
 def anatomy_table(found: Sequence[Summary]) -> str:
     """Every part, residual and sum, by percentile."""
     rows: list[Sequence[object]] = [
-        (part, *(f"{bar['parts'][part]:.3f}" for bar in found)) for part in found[0]["parts"]
+        (part, *(milliseconds(bar["parts"][part]) for bar in found)) for part in found[0]["parts"]
     ]
-    rows.append(("response", *(f"{bar['response']:.3f}" for bar in found)))
-    rows.append(("residual (network + unnamed)", *(f"{bar['residual']:.3f}" for bar in found)))
+    rows.append(("response", *(milliseconds(bar["response"]) for bar in found)))
+    rows.append(("residual (network + unnamed)", *(milliseconds(bar["residual"]) for bar in found)))
     rows.append(("requests in the mean", *(bar["requests"] for bar in found)))
     return table("Parts of the response time, ms", ("", *(bar["name"] for bar in found)), rows)
 

@@ -15,6 +15,8 @@ from bench.report.svg import DARK, LIGHT, clean
 
 MAX_TEXT = 2000
 """Characters of one text from outside, such as a command."""
+MAX_CELL = 80
+"""Characters of a cell of a table."""
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 STYLE = Path(__file__).with_name("style.css")
 
@@ -78,7 +80,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
 
     def cell(tag: str, place: int, value: object, scope: str) -> str:
         kind = "text" if place < words else "far"
-        return f'<{tag} class="{kind}"{scope}>{text(value)}</{tag}>'
+        return f'<{tag} class="{kind}"{scope}>{text(value, MAX_CELL)}</{tag}>'
 
     head = "".join(cell("th", place, name, ' scope="col"') for place, name in enumerate(columns))
     body = []

@@ -23,11 +23,11 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from bench.load.sample import Bools, Floats, Ints
+from bench.load.sample import Floats, Ints
 
 SMALL, WIDE = (4.0, 2.9), (10.6, 3.1)
 """Inches: a third of a wide page or a phone's whole width; a wide page's whole width."""
-MAX_POINTS = 3000
+MAX_POINTS = 5000
 """Of one picture: some 40 bytes each."""
 MAX_NAME = 40
 """Characters of a name in a picture."""
@@ -68,7 +68,7 @@ DARK = {
     "series1": "#f69d50",
     "series2": "#57c99a",
     "series3": "#d2a8ff",
-    "warm": "#5d656f",
+    "warm": "#727b86",
 }
 """Those that differ in the dark; the parts of a request stay, they have no text on them."""
 _STAND_INS = {name: f"#0101{code:02x}" for code, name in enumerate(LIGHT)}
@@ -77,7 +77,7 @@ _RC: dict[Any, Any] = {  # Any: matplotlib names each of its settings in the typ
     "svg.hashsalt": "bench",
     "text.parse_math": False,
     "path.simplify": False,
-    "font.size": 9,
+    "font.size": 9.5,
     "axes.linewidth": 0.8,
     "axes.edgecolor": _STAND_INS["dim"],
     "axes.labelcolor": _STAND_INS["ink"],
@@ -125,16 +125,18 @@ def clean(text: str, length: int = MAX_NAME) -> str:
 
 
 def thin(x: Floats, y: Floats, most: int = MAX_POINTS) -> Ints:
-    """Places of the points that a picture needs: the picture is cut into cells, and of the points in one cell the first
-    is kept. A point by itself, such as the slowest request, always stays. Cells grow until at most `most` are kept."""
+    """Places of the points that a picture needs: the picture is cut into cells, and of the points in one cell one is
+    kept, drawn with a fixed seed. A point by itself, such as the slowest request, always stays. Cells grow until at
+    most `most` are kept."""
     if len(x) <= most:
         return np.arange(len(x))
     across, up = 800, 400
+    shuffled = np.random.default_rng(0).permutation(len(x))
     while True:
         cells = _bins(x, across) * up + _bins(y, up)
-        kept = np.sort(np.unique(cells, return_index=True)[1])
+        kept = np.unique(cells[shuffled], return_index=True)[1]
         if len(kept) <= most:
-            return kept
+            return np.sort(shuffled[kept])
         across, up = max(1, int(across * 0.8)), max(1, int(up * 0.8))
 
 
@@ -177,12 +179,6 @@ def scale_ms(axes: Axes, values: Floats, which: str, *, logarithmic: bool) -> No
         margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
         set_limits(max(0.0, low - margin) if low >= 0 else low - margin, high + margin)
     axis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:.6g}"))
-
-
-def thinner(mask: Bools, x: Floats, y: Floats) -> Ints:
-    """`thin` of those in a mask, as places among all."""
-    places = np.flatnonzero(mask)
-    return places[thin(x[places], y[places])] if len(places) else places
 
 
 def to_svg(figure: Figure, prefix: str, title: str, description: str) -> str:
