@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from bench.flags import count, positive
-from bench.load.sample import Floats, Ints
+from bench.load.sample import Floats, Ints, Samples
 from bench.measure.percentiles import nearest_rank
 from bench.measure.summary import Summary
 from bench.peers.nginx import nginx_over_servers
@@ -32,6 +32,8 @@ BOUND_IDEAL, BOUND_NGINX = 1.15, 0.5
 """What is aimed at: p99 by the ideal queue's at the first load, and by nginx's at the second."""
 GATEWAY_LOW, GATEWAY, NGINX = "gateway-0.7", "gateway-0.8", "nginx-0.8"
 MODEL = "echo"
+WORK = "inference"
+"""The stage in which a worker says how long it slept."""
 SEEDS_A_ROUND = 2
 
 
@@ -97,6 +99,7 @@ def findings(steps: Sequence[Step], flags: argparse.Namespace) -> Findings:
     to_ideal = p99[GATEWAY_LOW]["to_ideal"] if GATEWAY_LOW in p99 else None
     has_both = GATEWAY in p99 and NGINX in p99 and p99[NGINX]["p99_ms"]
     to_nginx = p99[GATEWAY]["p99_ms"] / p99[NGINX]["p99_ms"] if has_both else None
+    least = p99[NGINX]["ideal_p99_ms"] / p99[NGINX]["p99_ms"] if has_both else None
     values = {
         "workers": flags.workers,
         "service_ms": flags.service_ms,
@@ -106,6 +109,7 @@ def findings(steps: Sequence[Step], flags: argparse.Namespace) -> Findings:
         "to_ideal_bound": BOUND_IDEAL,
         "to_nginx": to_nginx,
         "to_nginx_bound": BOUND_NGINX,
+        "ideal_to_nginx": least,
     }
     shown = [
         (
@@ -114,26 +118,43 @@ def findings(steps: Sequence[Step], flags: argparse.Namespace) -> Findings:
             *(f"{row[key]:.2f}" for key in ("p50_ms", "p99_ms", "ideal_p99_ms")),
             f"{row['to_ideal']:.3f}",
             f"{min(row['rounds']):.3f} to {max(row['rounds']):.3f}",
+            f"{row['slept_mean_ms']:.2f}",
+            f"{row['to_ideal_as_slept']:.3f}",
         )
         for row in rows
     ]
-    columns = ("arm", "n", "p50, ms", "p99, ms", "ideal p99, ms", "ratio", "of single rounds")
+    columns = (
+        "arm",
+        "n",
+        "p50, ms",
+        "p99, ms",
+        "ideal p99, ms",
+        "ratio",
+        "of single rounds",
+        "slept, ms",
+        "ratio as slept",
+    )
+    notes = notes_of(steps)
+    if least is not None and least > BOUND_NGINX:
+        notes.append(f"the ideal queue itself is {least:.3f} of nginx here: no dispatcher could have come below that")
     ratios = [
         _ratio(f"gateway to the ideal queue, load {LOW:g}", to_ideal, BOUND_IDEAL),
         _ratio(f"gateway to nginx, load {HIGH:g}", to_nginx, BOUND_NGINX),
     ]
     grids = [Grid("central queue", columns, shown), Grid("ratios of p99", ("", "ratio", "aimed at", ""), ratios)]
-    return Findings(values, grids, notes_of(steps), to_ideal is not None and to_nginx is not None)
+    return Findings(values, grids, notes, to_ideal is not None and to_nginx is not None)
 
 
 def _arm(role: str, steps: Sequence[Step], flags: argparse.Namespace) -> Summary:
     """Failures count as their time-outs, so that no arm gains by failing."""
-    measured, ideal = [], []
+    measured, ideal, as_slept, slept = [], [], [], []
     for step in steps:
         samples = step.run.samples
         kept = ~np.asarray(samples.rows["warmup"])
         measured.append(samples.response_ns[kept] / MS)
         ideal.append(ideal_ms(samples.column("t_int"), flags.service_ms, flags.workers)[kept])
+        slept.append(_slept_ms(samples, flags.service_ms))
+        as_slept.append(ideal_ms(samples.column("t_int"), slept[-1], flags.workers)[kept])
     all_measured, all_ideal = np.concatenate(measured), np.concatenate(ideal)
     return {
         "arm": role,
@@ -142,10 +163,20 @@ def _arm(role: str, steps: Sequence[Step], flags: argparse.Namespace) -> Summary
         "p99_ms": _quantile(all_measured, 0.99),
         "ideal_p99_ms": _quantile(all_ideal, 0.99),
         "to_ideal": _quantile(all_measured, 0.99) / _quantile(all_ideal, 0.99),
+        "slept_mean_ms": float(np.concatenate(slept).mean()),
+        "to_ideal_as_slept": _quantile(all_measured, 0.99) / _quantile(np.concatenate(as_slept), 0.99),
         "rounds": [
             _quantile(one, 0.99) / _quantile(best, 0.99) for one, best in zip(measured, ideal, strict=True) if len(one)
         ],
     }
+
+
+def _slept_ms(samples: Samples, service_ms: float) -> Floats:
+    """What each request's worker says of its work; the nominal time where nobody says it, as behind nginx."""
+    if WORK not in samples.stage_names:
+        return np.full(len(samples), service_ms)
+    said = samples.stage_ms(WORK)
+    return np.where(np.isnan(said), service_ms, said)
 
 
 def _quantile(values: Floats, q: float) -> float:
