@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from types import SimpleNamespace, TracebackType
 from typing import Protocol
@@ -38,8 +38,18 @@ class Transport(Protocol):
 class HttpTransport:
     """POSTs the target's pictures in turn. Use as an async context manager."""
 
-    def __init__(self, target: Target, clock: Clock, *, connections: int = 0, keep_alive: bool = True) -> None:
-        """`connections`: at most, 0 for as many as there are requests."""
+    def __init__(
+        self,
+        target: Target,
+        clock: Clock,
+        *,
+        connections: int = 0,
+        keep_alive: bool = True,
+        turn: Callable[[int], int] = lambda index: index,
+    ) -> None:
+        """`connections`: at most, 0 for as many as there are requests. `turn`: the place of a request among those that
+        take the pictures in turn."""
+        self._turn = turn
         self._target = target
         self._clock = clock
         self._connections = connections
@@ -84,7 +94,7 @@ class HttpTransport:
         if left_s <= 0:
             sample.reason, sample.t_done_ns = NOT_SENT, self._clock.now_ns()
             return
-        place = sample.index % len(self._target.pictures)
+        place = self._turn(sample.index) % len(self._target.pictures)
         _current.set(sample)
         try:
             async with self._session.post(

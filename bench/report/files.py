@@ -174,15 +174,15 @@ class _TextFile:
 
 
 def _write_json(value: object, file: IO[bytes]) -> None:
-    file.write(json.dumps(_finite(value), indent=2).encode() + b"\n")
+    file.write(json.dumps(finite(value), indent=2).encode() + b"\n")
 
 
-def _finite(value: Any) -> Any:  # Any: JSON
+def finite(value: Any) -> Any:  # Any: JSON
     """JSON has no NaN."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

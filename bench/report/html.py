@@ -141,15 +141,16 @@ def _anatomy(summary: Summary) -> Iterator[str]:
     yield cards(figure(bars.anatomy([(bar["name"], bar) for bar in found], "anatomy")), anatomy_table(found))
 
 
-def anatomy_table(found: Sequence[Summary]) -> str:
-    """Every part, residual and sum, by percentile."""
+def anatomy_table(found: Sequence[Summary], name: str = "") -> str:
+    """Every part, residual and sum, by percentile. `name`: whose, in a comparison."""
     rows: list[Sequence[object]] = [
         (part, *(milliseconds(bar["parts"][part]) for bar in found)) for part in found[0]["parts"]
     ]
     rows.append(("response", *(milliseconds(bar["response"]) for bar in found)))
     rows.append(("residual (network + unnamed)", *(milliseconds(bar["residual"]) for bar in found)))
     rows.append(("requests in the mean", *(bar["requests"] for bar in found)))
-    return table("Parts of the response time, ms", ("", *(bar["name"] for bar in found)), rows)
+    title = f"{name}: parts of the response time, ms" if name else "Parts of the response time, ms"
+    return table(title, ("", *(bar["name"] for bar in found)), rows)
 
 
 def _workers(summary: Summary) -> Iterator[str]:

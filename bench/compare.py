@@ -1,0 +1,86 @@
+"""`python bench/compare.py A B`: two results of bench/test.py side by side, or one that holds both (`--ab`).
+
+Says that something is better only where the interval of the ratio leaves out 1. Refuses to compare a result with
+itself, and to hide that two results were not measured in one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:  # started as a file: python looks for modules beside it, and ours begin one folder up
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from rich.console import Console
+
+from bench.comparison import comparison, regressions, sides_of
+from bench.errors import BenchError
+from bench.report import ratios
+from bench.report.files import finite, read_result
+from bench.report.html import write_page
+from bench.report.pair import pair_report
+
+GOOD, WORSE, BAD_INPUT, NOT_WRITTEN = 0, 1, 2, 3
+"""Exit status: compared; with --relative the second is worse; there is nothing to compare; the report was not
+written."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The program. Returns the exit status."""
+    flags = _parser().parse_args(arguments)
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        if len({path.resolve() for path in flags.results}) < len(flags.results) or len(flags.results) > 2:
+            raise BenchError("name one interleaved result, or two different ones")
+        first, second = sides_of([read_result(path) for path in flags.results])
+        found = comparison(first, second, flags.seed)
+    except BenchError as error:
+        errors.print(f"compare: {error}", markup=False)
+        return BAD_INPUT
+    if flags.json:
+        print(json.dumps(finite(found), indent=2))  # noqa: T201  the program's output
+    else:
+        ratios.show(Console(), found)
+    try:
+        if flags.out is not None:
+            write_page(flags.out, pair_report(first, second, found))
+    except BenchError as error:
+        errors.print(f"compare: {error}", markup=False)
+        return NOT_WRITTEN
+    worse = regressions(found, flags.tolerance / 100) if flags.relative else []
+    if worse:
+        errors.print(f"compare: {second.name} is worse than {first.name}: {', '.join(worse)}", markup=False)
+    return WORSE if worse else GOOD
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python bench/compare.py",
+        description="Two results side by side: ratios with intervals, and a verdict where one was shown.",
+        allow_abbrev=False,
+    )
+    made.add_argument(
+        "results", nargs="+", type=Path, metavar="DIR", help="one result of test.py --ab, or two results, A and B"
+    )
+    made.add_argument("--out", type=Path, metavar="DIR", help="report.html is written here")
+    made.add_argument("--json", action="store_true", help="the comparison as JSON in the place of the table")
+    made.add_argument(
+        "--relative", action="store_true", help="the first is the baseline: status 1 where the second is worse"
+    )
+    made.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.0,
+        metavar="PERCENT",
+        help="by more than this, with --relative (default: 0)",
+    )
+    made.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())
