@@ -14,6 +14,7 @@ Definitions are those of docs/reference/bench.md. Nothing in the repository impo
       clock.py         Clock: now_ns() and wait_until_ns(). SystemClock is good to some 50 us; tests bring a virtual one
       target.py        Target: address, CA, token, pictures. All that is wrong with them is said before the run
       transport.py     Transport: `await send(sample, deadline_ns)` fills it in, never raises. aiohttp's door
+      loop.py          run_loop(): uvloop where there is one. `python -m bench.load` measures the generator itself
       generator.py     Plan + Transport + Clock -> Run. Open loop: the schedule is kept when late
 
     bench/measure/     pure: arrays in, numbers out. Knows neither sockets nor terminals

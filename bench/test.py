@@ -8,31 +8,32 @@ puts the parts together and sees to it that no run ends without its data.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import signal
 import sys
 import tempfile
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 if not __package__:  # started as a file: python looks for modules beside it, and ours begin one folder up
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from rich.console import Console
 
+from bench.ab import add_ab_flags, measure_pair, pair_of
+from bench.comparison import arms_of
 from bench.errors import BenchError
 from bench.flags import parser, settings_of
-from bench.measure.summary import is_strictly_good
-from bench.report import table
+from bench.load.loop import run_loop
+from bench.measure.summary import Summary, is_strictly_good
+from bench.report import ratios, table
 from bench.report.files import SUMMARY, write_result
+from bench.report.html import write_page, write_report
+from bench.report.pair import pair_report
 from bench.session import Outcome, measure
 
 GOOD, NOT_GOOD, BAD_INPUT, NOT_WRITTEN, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit status: fine; nothing succeeded, or --strict and the run cannot be trusted; the run could not begin; its data is
 elsewhere than in --out; Ctrl-C."""
-
-T = TypeVar("T")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = ["python", "bench/test.py", *(sys.argv[1:] if arguments is None else arguments)]
     try:
         _check_out(flags.out)
-        outcome = run_loop(measure(settings_of(flags), console, command))
+        pair = pair_of(flags)
+        run = measure_pair(pair, console, command) if pair else measure(settings_of(flags), console, command)
+        outcome = run_loop(run)
     except BenchError as error:
         errors.print(f"bench: {error}", markup=False)
         return BAD_INPUT
@@ -52,19 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _finish(outcome, flags, console, errors)
 
 
-def run_loop(coroutine: Coroutine[object, object, T]) -> T:
-    """Runs it on uvloop where there is one: a third less time per request."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(coroutine)
-    return uvloop.run(coroutine)
-
-
 def _parser() -> argparse.ArgumentParser:
     made = parser("python bench/test.py", "Latency, jitter and throughput of an address that takes pictures.")
+    add_ab_flags(made)
     after = made.add_argument_group("afterwards")
-    after.add_argument("--out", type=Path, metavar="DIR", help="samples, summary and histogram are written here")
+    after.add_argument(
+        "--out", type=Path, metavar="DIR", help="samples, summary, histogram and report are written here"
+    )
     after.add_argument(
         "--strict", action="store_true", help="status 1 when the generator was the limit, or requests were not sent"
     )
@@ -94,20 +91,37 @@ def _finish(outcome: Outcome, flags: argparse.Namespace, console: Console, error
         errors.print(f"bench: samples were held in memory, their file could not be written: {outcome.spill_error}")
     if flags.out is not None:
         status = _write(outcome, flags.out, console, errors)
-    table.show(console, outcome.summary)
+    _show(outcome.summary, console)
     if not outcome.summary["rates"]["succeeded"] or (flags.strict and not is_strictly_good(outcome.summary)):
         status = status or NOT_GOOD
     return INTERRUPTED if outcome.run.is_interrupted and not status else status
 
 
+def _show(summary: Summary, console: Console) -> None:
+    if "comparison" in summary:
+        ratios.show(console, summary["comparison"])
+    else:
+        table.show(console, summary)
+
+
+def _write_all(directory: Path, outcome: Outcome) -> None:
+    """The data first: it is what cannot be made again."""
+    samples, summary = outcome.run.samples, outcome.summary
+    write_result(directory, samples, summary)
+    if "comparison" in summary:
+        write_page(directory, pair_report(*arms_of(samples, summary), summary["comparison"]))
+    else:
+        write_report(directory, samples, summary)
+
+
 def _write(outcome: Outcome, directory: Path, console: Console, errors: Console) -> int:
     try:
-        write_result(directory, outcome.run.samples, outcome.summary)
+        _write_all(directory, outcome)
     except BenchError as error:
         errors.print(f"bench: {error}", markup=False)
         elsewhere = Path(tempfile.mkdtemp(prefix="bench-"))
         try:
-            write_result(elsewhere, outcome.run.samples, outcome.summary)
+            _write_all(elsewhere, outcome)
             errors.print(f"bench: the result is in {elsewhere} instead", markup=False)
         except BenchError as second:
             errors.print(f"bench: {second}. All that is left of this run is the table", markup=False)

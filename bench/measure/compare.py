@@ -51,16 +51,21 @@ class Side:
         )
 
 
-def side_of(measured: Samples, position: Ints, *, offered: float, closed_loops: int = 0) -> Side:
-    """`position` ascends with the schedule. In an open loop each request takes 1/offered of a second; in a closed one
-    it occupies one of the loops for as long as it lasts."""
+def side_of(measured: Samples, position: Ints, *, offered: float | None = None, closed_loops: int = 0) -> Side:
+    """`position` ascends with the schedule. In a closed loop a request costs the time that it occupies one of the
+    loops. In an open one it costs the gap before it, so that the chance in random arrivals widens the interval; or
+    1/offered, where both sides come from one schedule and chance gave them the same."""
     ok = measured.is_ok
     response = np.where(ok, measured.response_ns / MS, np.nan)
     step = np.abs(np.diff(response, prepend=np.nan))
     step[np.diff(position, prepend=-2) != 1] = np.nan
-    cost = np.full(len(ok), 1 / offered if offered > 0 else np.nan)
     if closed_loops:
         cost = measured.response_ns / NS / closed_loops
+    elif offered:
+        cost = np.full(len(ok), 1 / offered)
+    else:
+        gaps = np.diff(measured.column("t_int")) / NS
+        cost = np.concatenate([[gaps.mean() if len(gaps) else np.nan], gaps])[: len(ok)]
     return Side(position, ok, response, step, cost)
 
 

@@ -89,11 +89,15 @@ def percentile(ordered: Floats, q: float) -> Percentile | None:
     return Percentile(q, float(value), float(ordered[ranks[0] - 1]), float(ordered[ranks[1] - 1]))
 
 
-def percentiles(values: Floats, quantiles: tuple[float, ...] = QUANTILES, *, seed: int = 0) -> list[Percentile | None]:
+def percentiles(
+    values: Floats, quantiles: tuple[float, ...] = QUANTILES, *, seed: int | None = 0
+) -> list[Percentile | None]:
     """Of samples in the order in which they were taken, with both intervals; None in the place of each that has too
     few."""
     ordered = np.sort(values)
     plain = [percentile(ordered, q) for q in quantiles]
+    if seed is None:
+        return plain
     known = [one for one in plain if one is not None]
     blocks = iter(block_intervals(values, tuple(one.q for one in known), seed=seed))
     return [one and Percentile(one.q, one.value, one.low, one.high, *next(blocks)) for one in plain]

@@ -6,6 +6,7 @@ are null, never an estimate. Milliseconds throughout, unless a name says otherwi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -91,7 +92,7 @@ def measures_of(run: Run, measured: Samples, seed: int = 0) -> Summary:
     response = ok.response_ns / MS
     return {
         "response_ms": distribution(response, seed),
-        "service_ms": distribution(ok.service_ns / MS, seed),
+        "service_ms": distribution(ok.service_ns / MS, None),  # beside R for contrast: the dear interval is R's
         "jitter_ms": _jitter(ok, response),
         "send_lag_ms": _or_none(rates.lag(measured)),
         "rates": asdict(rates.rates(run, measured)),
@@ -103,8 +104,9 @@ def measures_of(run: Run, measured: Samples, seed: int = 0) -> Summary:
     }
 
 
-def distribution(values: Floats, seed: int = 0) -> Summary:
-    """Number, extremes, mean, autocorrelation and percentiles; null for a percentile with too few samples."""
+def distribution(values: Floats, seed: int | None = 0) -> Summary:
+    """Number, extremes, mean, autocorrelation and percentiles; null for a percentile with too few samples, and for its
+    interval by blocks without a seed."""
     found = percentiles(values, seed=seed)
     return {
         "n": len(values),
@@ -183,7 +185,7 @@ def _has_unnamed(samples: Samples) -> bool:
 def _percentile(one: Percentile | None) -> Summary | None:
     if one is None:
         return None
-    return {key: value for key, value in asdict(one).items() if key != "q"}
+    return {key: None if math.isnan(value) else value for key, value in asdict(one).items() if key != "q"}
 
 
 def _or_none(found: rates.Lag | rates.Little | None) -> Summary | None:

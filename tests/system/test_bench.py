@@ -37,10 +37,10 @@ def command(stack: Stack, out: Path, *arguments: str) -> list[str]:
 
 
 def test_a_run_through_the_gateway(stack: Stack, tmp_path: Path) -> None:
-    """Started as a file from another directory: all 200 succeed over both workers, no answer is quicker than the
-    worker's 5 ms, and the gateway's stages are in the anatomy, whose parts add up."""
+    """Started as a file from another directory: all 200, ten at once, succeed over both workers, no answer is quicker
+    than the worker's 5 ms, and the gateway's stages are in the anatomy, whose parts add up."""
     out = tmp_path / "out"
-    arguments = ["--rate", "100", "--count", "200", "--warm-up", "20", "--arrivals", "constant"]
+    arguments = ["--rate", "100", "--count", "200", "--warm-up", "20", "--arrivals", "burst"]
     done = subprocess.run(
         command(stack, out, *arguments), cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
@@ -88,6 +88,22 @@ def test_ctrl_c_keeps_what_was_measured(stack: Stack, tmp_path: Path, number: si
     result = read_result(out)
     assert result.summary["run"]["is_interrupted"]
     assert result.summary["rates"]["succeeded"] == len(result.samples) > 100
+
+
+def test_the_generator_measures_itself() -> None:
+    """Against its own trivial server no request fails, and its lag, CPU time and memory are said."""
+    flags = ["--rate", "200", "--duration", "1", "--bytes", "100000"]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.load", *flags],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith("asked 200/s, achieved ")
+    assert all(words in done.stdout for words in ("failed 0;", "send lag p50", "us of CPU a request", "MiB after"))
 
 
 def test_a_dead_gateway_leaves_the_data(new_stack: Callable[[str], Stack], tmp_path: Path) -> None:

@@ -1,0 +1,97 @@
+"""`python -m bench.load`: how fast the generator is, against a server that does nothing, on this machine.
+
+The server is a process of its own that reads a body and answers; what is left is the generator's. Prints the rate, the
+send lag, the generator's own CPU time for a request and its memory. It judges nothing: a busy machine gives bad
+numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import multiprocessing
+import socket
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from bench.load.arrivals import NS, Arrivals, WarmUp, constant
+from bench.load.clock import SystemClock
+from bench.load.generator import Generator, Plan, Run
+from bench.load.loop import run_loop
+from bench.load.sample import Recorder
+from bench.load.target import Picture, Target
+from bench.load.transport import HttpTransport
+from bench.load.trivial import serve
+
+WARM_UP_S = 1
+
+
+def main() -> None:
+    """The program."""
+    parser = argparse.ArgumentParser(prog="python -m bench.load", description="The speed of the load generator itself.")
+    parser.add_argument(
+        "--rate", type=float, nargs="+", default=[1000.0, 2000.0], help="per second (default: 1000 2000)"
+    )
+    parser.add_argument("--duration", type=float, default=10.0, help="seconds of each (default: 10)")
+    parser.add_argument("--bytes", type=int, default=100_000, help="of a body (default: 100000)")
+    flags = parser.parse_args()
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+        server = multiprocessing.get_context("spawn").Process(target=serve, args=(listener,), daemon=True)
+        server.start()
+        try:
+            for rate in flags.rate:
+                target = Target(
+                    f"http://127.0.0.1:{listener.getsockname()[1]}/", (Picture("", "image/png", bytes(flags.bytes)),)
+                )
+                run_loop(_measure(target, rate, flags.duration))
+        finally:
+            server.terminate()
+            server.join()
+
+
+async def _measure(target: Target, rate: float, duration_s: float) -> None:
+    arrivals = Arrivals("constant", "", partial(constant, rate), round(NS / rate))
+    duration_ns = round((duration_s + WARM_UP_S) * NS)
+    plan = Plan(arrivals, duration_ns=duration_ns, warm_up=WarmUp(WARM_UP_S * NS))
+    with SystemClock() as clock, contextlib.closing(Recorder()) as recorder:
+        async with HttpTransport(target, clock) as transport:
+            gc.collect()
+            gc.freeze()
+            before = _anonymous_kb()
+            began_s = time.process_time()
+            run = await Generator(plan, transport, clock, recorder).run()
+            cpu_s = time.process_time() - began_s
+            gc.unfreeze()
+        _show(run, rate, cpu_s, before)
+
+
+def _show(run: Run, rate: float, cpu_s: float, before_kb: int) -> None:
+    measured = run.samples.measured()
+    ok = measured.take(measured.is_ok)
+    lags = np.sort(measured.lag_ns[measured.is_sent]) / 1e6
+    p50, p99 = (float(np.percentile(lags, q, method="inverted_cdf")) for q in (50, 99))
+    seconds = (run.ended_ns - run.measured_from_ns) / NS
+    sys.stdout.write(
+        f"asked {rate:g}/s, achieved {len(ok) / seconds:.1f}/s, failed {len(measured) - len(ok)}; "
+        f"send lag p50 {p50:.3f} ms, p99 {p99:.3f} ms; {cpu_s / len(run.samples) * 1e6:.0f} us of CPU a request, "
+        f"{cpu_s / ((run.ended_ns - run.started_ns) / NS):.0%} of a core; "
+        f"memory {before_kb / 1024:.1f} MiB before, {_anonymous_kb() / 1024:.1f} MiB after\n"
+    )
+
+
+def _anonymous_kb() -> int:
+    """This process's own memory; 0 where the system does not say."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("RssAnon"):
+                return int(line.split()[1])
+    return 0
+
+
+if __name__ == "__main__":
+    main()
