@@ -33,11 +33,12 @@ DAY_S = 86_400
 
 @pytest.fixture(scope="module")
 def stack(new_stack: Callable[[str], Stack]) -> Stack:
-    """A gateway and one worker with two models; its slots leave room for the bystander and more."""
+    """A gateway and one worker with two models, whose slots leave room for the bystander. It takes its time: somebody
+    quicker who shares a model is given the next job."""
     stack = new_stack("tunnel-refusals")
     stack.start_gateway()
     models = ("--echo-model", "echo", "--echo-model", "shared")
-    stack.start_worker("worker-1", "--backend", "echo", *models, "--slots", "4")
+    stack.start_worker("worker-1", "--backend", "echo", *models, "--slots", "4", "--echo-service-time", "20ms")
     stack.wait_ready("shared", 1)
     return stack
 
@@ -321,27 +322,34 @@ async def test_a_worker_that_vanishes_with_a_job(stack: Stack, wait_until: WaitU
     before = scrape(stack)
     async with asyncio.timeout(30), dialled(stack, token(stack)) as worker:
         await worker.say(hello("vanishing", model="shared"))
-        jobs: list[asyncio.Task[tuple[int, Any, bytes]]] = []
+        clients: list[asyncio.Task[list[tuple[int, Any, bytes]]]] = []
+        vanished = asyncio.Event()
         while True:
             frame = await worker.hear()
             if isinstance(frame, Ping):
                 await worker.say(Pong(frame.sent_us, 1, 1))
             elif isinstance(frame, Request) and frame.head.method == "PROBE":
                 await worker.say(Response(frame.exchange, ResponseHead(200), b"{}", end=True))
-                jobs += [asyncio.create_task(asyncio.to_thread(post, stack)) for _ in range(20)]
+                clients += [asyncio.create_task(post_until(vanished, stack)) for _ in range(6)]
             elif isinstance(frame, Request):
                 await worker.say(Response(frame.exchange, ResponseHead(200, body_bytes=100), b"half"))
                 worker.vanish()
+                vanished.set()
                 break
-        answers = await asyncio.gather(*jobs)
+        answers = [answer for answers in await asyncio.gather(*clients) for answer in answers]
     assert {status for status, _, _ in answers} == {200}
     assert {json.loads(body)["worker"] for _, _, body in answers} == {"worker-1"}
     wait_until(lambda: grew(before, stack, 'gateway_tunnels_ended_total{code="peer_lost"}') == 1, "the end is counted")
     assert grew(before, stack, 'gateway_jobs_retried_total{worker="vanishing"}') >= 1
 
 
-def post(stack: Stack) -> tuple[int, Any, bytes]:
-    return stack.request("POST", "/inference/shared", b"picture", {"Content-Type": "image/png"})
+async def post_until(over: asyncio.Event, stack: Stack) -> list[tuple[int, Any, bytes]]:
+    """Asks one time after the other; all answers."""
+    answers = []
+    while not over.is_set():
+        ask = asyncio.to_thread(stack.request, "POST", "/inference/shared", b"x", {"Content-Type": "image/png"})
+        answers.append(await ask)
+    return answers
 
 
 async def test_a_worker_that_answers_what_it_likes(stack: Stack) -> None:
