@@ -64,9 +64,7 @@ def _names(results: Sequence[Result]) -> list[str]:
 def _of_result(result: Result, name: str) -> Compared:
     summary, measured = result.summary, result.samples.measured()
     run = summary["run"]
-    side = side_of(
-        measured, measured.column("index"), offered=summary["rates"]["offered"], closed_loops=closed_loops(run)
-    )
+    side = side_of(measured, measured.column("index"), closed_loops=closed_loops(run))
     arm = Arm(name, result.samples, run["started_ns"], run["timeout_s"])
     return Compared(name, run["url"], arm, summary, side, summary)
 

@@ -16,7 +16,8 @@ from bench.report.svg import SMALL, clean, colour, is_spread, new_figure, scale_
 
 CURVE_POINTS = 300
 _MEANING = "Response counts from the intended send time, service from the first byte sent."
-HISTOGRAM_BINS = 60
+HISTOGRAM_BINS = (10, 60)
+"""At least and at most; between them the root of the number of samples."""
 Curve = tuple[str, Floats]
 """Name, and the values in ms."""
 
@@ -83,7 +84,8 @@ def histogram(curves: Sequence[Curve], prefix: str) -> Picture:
     logarithmic = is_spread(everything)
     low, high = (float(everything.min()), float(everything.max())) if len(everything) else (0.0, 1.0)
     high = high if high > low else low + 1e-3
-    edges = np.geomspace(low, high, HISTOGRAM_BINS + 1) if logarithmic else np.linspace(low, high, HISTOGRAM_BINS + 1)
+    bins = min(max(HISTOGRAM_BINS[0], round(len(everything) ** 0.5)), HISTOGRAM_BINS[1])
+    edges = np.geomspace(low, high, bins + 1) if logarithmic else np.linspace(low, high, bins + 1)
     edges[0], edges[-1] = low, high  # geomspace rounds, and the extremes must be counted
     with style():
         figure, axes = new_figure(SMALL)
@@ -101,7 +103,7 @@ def histogram(curves: Sequence[Curve], prefix: str) -> Picture:
         axes.set_ylim(bottom=0)
         legend(axes)
         svg = to_svg(figure, prefix, title, "; ".join(_spoken(name, values) for name, values in curves))
-    caption = f"{len(everything)} successes in {HISTOGRAM_BINS} bins"
+    caption = f"{len(everything)} successes in {bins} bins"
     caption += ", each as many times wider than the one before (logarithmic axis)" if logarithmic else ""
     return Picture(title, caption + ". Dashed: p50, dotted: p99.", (svg,))
 

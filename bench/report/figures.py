@@ -35,6 +35,8 @@ MAX_FAILURE_MARKS = 500
 MEDIAN_WINDOWS = 60
 """Of the line through the latencies over time."""
 LEAST_OF_WINDOW = 10
+LEGEND_CHARACTERS = (48, 140)
+"""That stand beside each other above a small picture and above a wide one."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def jitter_over_time(arms: Sequence[Arm], prefix: str) -> Picture:
     caption = (
         "Line: RFC 3550's smoothed jitter J, answer by answer, as they came in. Points: |IPDV|, the step from each "
     )
-    caption += f"request's latency to the next one's ({shown} of {steps_in_all} drawn; none above the picture)."
+    caption += f"request's latency to the next one's, {shown} of {steps_in_all} drawn: none where they would cover each other or the picture ends."
     return Picture(title, caption, tuple(svgs))
 
 
@@ -201,4 +203,6 @@ def _rank(ordered: Floats, q: float) -> float:
 def legend(axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        axes.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize=9)
+        room = LEGEND_CHARACTERS[0 if axes.bbox.width < axes.bbox.height * 2 else 1]
+        columns = max(1, min(4, len(labels), room // (max(map(len, labels)) + 5)))
+        axes.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, fontsize=9)

@@ -14,7 +14,7 @@ from bench.load.sample import Samples
 from bench.measure.summary import Summary, least_samples
 from bench.report import bars, curves, figures
 from bench.report.figures import Arm
-from bench.report.page import cards, figure, page, paragraph, section, table, text, verdicts
+from bench.report.page import MAX_TEXT, cards, figure, page, paragraph, section, table, text, verdicts
 from bench.report.table import TOO_SMALL, milliseconds
 
 REPORT = "report.html"
@@ -112,7 +112,9 @@ def latency_tables(measures: Summary) -> Iterator[str]:
         rows += [(one, milliseconds(found[one]), "", "") for one in ("min", "mean", "max") if found[one] is not None]
         note = f"{found['n']} successes. Nearest rank; intervals of 95 %: distribution-free, and by block bootstrap. "
         note += f"Autocorrelation of neighbours {found['autocorrelation']:.2f}."
-        yield table(name, ("", "value", "interval", "by blocks"), rows, note)
+        columns = ("", "value", "interval", "by blocks")
+        shown = 4 if any(row[3] for row in rows) else 3
+        yield table(name, columns[:shown], [row[:shown] for row in rows], note)
 
 
 def _interval(low: float | None, high: float | None) -> str:
@@ -229,9 +231,9 @@ def environment_table(summary: Summary) -> str:
         if isinstance(value, dict):
             value = ", ".join(f"{key} {one}" for key, one in value.items())
         elif isinstance(value, list):
-            value = "; ".join(map(str, value)) or "none"
+            value = "; ".join(f"{one:.2f}" if isinstance(one, float) else str(one) for one in value) or "none"
         rows.append((name.replace("_", " "), value))
-    return table("Machine and versions", ("", ""), rows, words=2)
+    return table("Machine and versions", ("", ""), rows, words=2, longest=MAX_TEXT)
 
 
 def command(summary: Summary) -> Iterator[str]:

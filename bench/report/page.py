@@ -75,23 +75,32 @@ def figure(picture: Picture) -> str:
     )
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], note: str = "", words: int = 1) -> str:
-    """The first `words` columns hold text, the others numbers. It scrolls by itself where a phone is too narrow."""
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    note: str = "",
+    *,
+    words: int = 1,
+    longest: int = MAX_CELL,
+) -> str:
+    """The first `words` columns hold text, the others numbers; `longest`: characters of a cell. It scrolls by itself
+    where a phone is too narrow."""
 
     def cell(tag: str, place: int, value: object, scope: str) -> str:
         kind = "text" if place < words else "far"
-        return f'<{tag} class="{kind}"{scope}>{text(value, MAX_CELL)}</{tag}>'
+        return f'<{tag} class="{kind}"{scope}>{text(value, longest)}</{tag}>'
 
     head = "".join(cell("th", place, name, ' scope="col"') for place, name in enumerate(columns))
+    head = f"<thead><tr>{head}</tr></thead>\n" if any(columns) else ""
     body = []
     for row in rows:
         first = cell("th", 0, row[0], ' scope="row"')
         body.append(f"<tr>{first}{''.join(cell('td', place, one, '') for place, one in enumerate(row[1:], 1))}</tr>")
-    small = f"<br><small>{text(note)}</small>" if note else ""
     return (
-        f'<div class="tile scroll" tabindex="0" role="region" aria-label="{text(title)}"><table>'
-        f"<caption>{text(title)}{small}</caption>\n"
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody></table></div>"
+        f'<div class="tile"><h3>{text(title)}</h3>{paragraph(note, dim=True) if note else ""}\n'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{text(title)}">\n'
+        f'<table aria-label="{text(title)}">\n{head}<tbody>\n' + "\n".join(body) + "\n</tbody></table></div></div>"
     )
 
 

@@ -47,7 +47,7 @@ def _what(one: Compared) -> str:
 
 def _how(found: Summary) -> str:
     if found["is_interleaved"]:
-        return "Interleaved in one run: each request has its partner of the same picture on the other side."
+        return "Interleaved in one run: each request has a partner with the same picture. Rates are of both together."
     return "Two runs, one after the other."
 
 
