@@ -19,6 +19,7 @@ from bench.errors import BenchError
 from bench.flags import Settings
 from bench.load.clock import Clock, SystemClock
 from bench.load.generator import Generator, Run
+from bench.load.loop import run_loop
 from bench.load.transport import HttpTransport, Transport
 from bench.measure.environment import environment
 from bench.report import table
@@ -28,7 +29,7 @@ from bench.scenarios.registry import SCENARIOS
 from bench.scenarios.scenario import Findings, Grid, Scenario
 from bench.scenarios.study import Step, Stopped, Study
 from bench.session import run_shown
-from bench.test import BAD_INPUT, GOOD, INTERRUPTED, NOT_GOOD, NOT_WRITTEN, run_loop
+from bench.test import BAD_INPUT, GOOD, INTERRUPTED, NOT_GOOD, NOT_WRITTEN
 
 SCENARIO_FILE = "scenario.json"
 SCHEMA = 1
