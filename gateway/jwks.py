@@ -43,6 +43,8 @@ class VerificationKey:
 
 def read_jwks(path: Path, field: str = FIELD) -> Mapping[str, VerificationKey]:
     """The keys by `kid`, in the file's order. Raises FileError, which names `field` and the key that is wrong."""
+    if not path.exists():
+        raise FileError(field, path, "no such file or directory; `gateway keys init` makes keys, and this file")
     try:
         document = json.loads(read_bounded(field, path, LIMIT_BYTES))
     except (ValueError, RecursionError) as error:
