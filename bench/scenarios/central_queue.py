@@ -117,23 +117,11 @@ def findings(steps: Sequence[Step], flags: argparse.Namespace) -> Findings:
             str(row["n"]),
             *(f"{row[key]:.2f}" for key in ("p50_ms", "p99_ms", "ideal_p99_ms")),
             f"{row['to_ideal']:.3f}",
-            f"{min(row['rounds']):.3f} to {max(row['rounds']):.3f}",
-            f"{row['slept_mean_ms']:.2f}",
-            f"{row['to_ideal_as_slept']:.3f}",
+            f"{min(row['rounds']):.2f}-{max(row['rounds']):.2f}",
         )
         for row in rows
     ]
-    columns = (
-        "arm",
-        "n",
-        "p50, ms",
-        "p99, ms",
-        "ideal p99, ms",
-        "ratio",
-        "of single rounds",
-        "slept, ms",
-        "ratio as slept",
-    )
+    columns = ("arm", "n", "p50, ms", "p99, ms", "ideal p99", "ratio", "by round")
     notes = notes_of(steps)
     if least is not None and least > BOUND_NGINX:
         notes.append(f"the ideal queue itself is {least:.3f} of nginx here: no dispatcher could have come below that")
@@ -141,7 +129,13 @@ def findings(steps: Sequence[Step], flags: argparse.Namespace) -> Findings:
         _ratio(f"gateway to the ideal queue, load {LOW:g}", to_ideal, BOUND_IDEAL),
         _ratio(f"gateway to nginx, load {HIGH:g}", to_nginx, BOUND_NGINX),
     ]
-    grids = [Grid("central queue", columns, shown), Grid("ratios of p99", ("", "ratio", "aimed at", ""), ratios)]
+    said = [
+        (str(row["arm"]), f"{row['slept_mean_ms']:.3f}", f"{row['to_ideal_as_slept']:.3f}")
+        for row in rows
+        if row["arm"] != NGINX
+    ]
+    slept = Grid("how long workers slept", ("arm", "mean, ms", "ratio to an ideal queue of that"), said)
+    grids = [Grid("central queue", columns, shown), slept, Grid("ratios of p99", ("", "ratio", "aimed at", ""), ratios)]
     return Findings(values, grids, notes, to_ideal is not None and to_nginx is not None)
 
 

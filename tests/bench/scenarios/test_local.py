@@ -85,7 +85,7 @@ async def test_the_ratios() -> None:
     assert found.values["to_ideal"] == pytest.approx(60 / ideal)
     assert found.values["to_nginx"] == 0.5
     assert found.values["ideal_to_nginx"] == pytest.approx(ideal / 100)
-    assert [row[3] for row in found.grids[1].rows] == ["missed" if 60 / ideal > 1.15 else "met", "met"]
+    assert [row[3] for row in found.grids[2].rows] == ["missed" if 60 / ideal > 1.15 else "met", "met"]
     assert found.is_answered
 
 
