@@ -14,8 +14,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from edge_worker.app import Worker
-from edge_worker.config import ConfigError, add_options, load
+from edge_worker.config import ConfigError, load
 from edge_worker.logs import set_up_logs
+from edge_worker.options import add_options
 
 log = logging.getLogger("edge_worker.cli")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_worker import cli
-from edge_worker.config import OPTIONS
+from edge_worker.options import CONNECT
 
 PAGE = Path(__file__).parents[2] / "docs/reference/command-line.md"
 
@@ -24,7 +24,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
 
 @pytest.fixture(autouse=True)
 def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TOKEN", *(option.variable for option in OPTIONS)):
+    for name in ("TOKEN", *(option.variable for option in CONNECT)):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -79,7 +79,7 @@ def test_the_help_shows_each_option_in_its_group(capsys: pytest.CaptureFixture[s
         cli.main(["connect", "--help"])
     assert left.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    for option in OPTIONS:
+    for option in CONNECT:
         assert f"--{option.flag}" in text
         assert f"[{option.variable}]" in text
         assert f"{option.group}:" in text
@@ -89,4 +89,4 @@ def test_the_page_has_a_row_for_each_option() -> None:
     """Flag, variable and default of each option are in the reference, in the order of the help, and no others."""
     section = PAGE.read_text(encoding="utf-8").partition("## edge-worker connect")[2]
     rows = re.findall(r"^\| `--([a-z-]+)[^`]*` \| `([A-Z_]+)` \| (?:`([^`]*)` )?\|", section, re.MULTILINE)
-    assert rows == [(option.flag, option.variable, option.default) for option in OPTIONS]
+    assert rows == [(option.flag, option.variable, option.default) for option in CONNECT]

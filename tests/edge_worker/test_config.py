@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from edge_worker.backends.service_time import parse_service_time
-from edge_worker.config import OPTIONS, ConfigError, WorkerConfig, add_options, load
+from edge_worker.config import ConfigError, WorkerConfig, load
+from edge_worker.options import CONNECT, add_options
 
 SECRET = "eyJhbGciOi.secret.part"
 REQUIRED = {"GATEWAY_URL": "wss://g:8443", "TOKEN": SECRET}
@@ -63,12 +64,12 @@ EACH = [
     ("log-format", "json", "console", "json", "console"),
     ("log-level", "debug", "error", "debug", "error"),
 ]
-VARIABLES = {option.flag: option.variable for option in OPTIONS}
+VARIABLES = {option.flag: option.variable for option in CONNECT}
 
 
 def test_each_option_is_in_the_table() -> None:
     """No option is left out of the test below."""
-    assert [flag for flag, *_ in EACH] == [option.flag for option in OPTIONS]
+    assert [flag for flag, *_ in EACH] == [option.flag for option in CONNECT]
 
 
 @pytest.mark.parametrize(("flag", "one", "other", "one_read", "other_read"), EACH, ids=[flag for flag, *_ in EACH])

@@ -11,7 +11,8 @@ import pytest
 START = """
 import argparse, asyncio, sys
 from edge_worker.app import Worker
-from edge_worker.config import add_options, load
+from edge_worker.config import load
+from edge_worker.options import add_options
 
 parser = argparse.ArgumentParser()
 add_options(parser)

@@ -1,0 +1,229 @@
+"""The options of each command: flag, variable, default, and how a text becomes a value. Every flag has a variable.
+
+A flag beats its variable, a variable beats the default. What means the same is the same row for every command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_worker.backends.factory import BACKENDS
+from edge_worker.backends.service_time import parse_service_time
+from edge_worker.backends.settings import BackendSettings
+from edge_worker.dialer import tunnel_url
+
+_NAME = re.compile(r"[!-.0-~]{1,128}")
+_SWITCH = "true|false"
+_FORMATS = ("auto", "json", "console")
+_LEVELS = ("debug", "info", "warning", "error")
+_PIXELS = str(BackendSettings().max_pixels)
+_BODY = str(64 << 20)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One flag, its variable, and how its text becomes a value."""
+
+    flag: str
+    variable: str
+    read: Callable[[str], Any]  # Any: each option has its own type, checked by the test of the defaults
+    default: str
+    help: str
+    group: str
+    value: str
+    """What stands for the value in the help."""
+    is_list: bool = False
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,12}", text) or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(text)
+
+    return read
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 3600:
+        raise ValueError("must be seconds from 0 to 3600")
+    return value
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return text
+
+    return read
+
+
+def _flag(text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
+    if text.lower() not in words:
+        raise ValueError("must be true or false")
+    return words[text.lower()]
+
+
+def _file(text: str) -> Path | None:
+    if not text:
+        return None
+    if not Path(text).is_file():
+        raise ValueError("is not a file")
+    return Path(text)
+
+
+def _folder(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise ValueError("is not a folder")
+    return Path(text)
+
+
+def _worker_name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("must be 1 to 128 visible ASCII characters without a slash")
+    return text
+
+
+def _label(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals or len(text) > 256:
+        raise ValueError("must be NAME=VALUE, of at most 256 characters")
+    return name, value
+
+
+GATEWAYS, LISTENING, RUN = "gateways", "listening", "the run"
+COMPUTING, ECHO, OPERATION = "models and computing", "the echo backend", "operation"
+
+_ENGINE = (
+    Option("backend", "BACKEND", _one_of(*BACKENDS), "opencv_dnn", "what computes", COMPUTING, "|".join(BACKENDS)),
+    Option("model-dir", "MODEL_DIR", _folder, "", "model folders, or one; repeatable", COMPUTING, "FOLDER", True),
+    Option("no-embedded", "NO_EMBEDDED", _flag, "false", "leave out the shipped digit classifier", COMPUTING, _SWITCH),
+    Option("slots", "SLOTS", _whole(1, 64), "1", "calls of one model that run at the same moment", COMPUTING, "1-64"),
+    Option("threads", "THREADS", _whole(0, 256), "0", "of one inference; 0: cores / slots", COMPUTING, "0-256"),
+    Option("max-pixels", "MAX_PIXELS", _whole(1, 1 << 32), _PIXELS, "largest picture", COMPUTING, "PIXELS"),
+    Option("max-body-bytes", "MAX_BODY_BYTES", _whole(1, 1 << 31), _BODY, "longest body or file", COMPUTING, "BYTES"),
+    Option(
+        "echo-model", "ECHO_MODEL", str, "", "a name to answer under, echo by default; repeatable", ECHO, "NAME", True
+    ),
+    Option(
+        "echo-service-time", "ECHO_SERVICE_TIME", parse_service_time, "0ms", "20ms, exponential:20ms, ...", ECHO, "TIME"
+    ),
+    Option("echo-busy", "ECHO_BUSY", _flag, "false", "keep a core busy rather than sleep", ECHO, _SWITCH),
+    Option("seed", "SEED", _whole(0, 1 << 32), "0", "of random service times", ECHO, "NUMBER"),
+)
+"""What computes, and how: the same for every command."""
+
+_LEAVING = (
+    Option("drain-grace-s", "DRAIN_GRACE_S", _seconds, "30", "for work in flight after SIGTERM", OPERATION, "SECONDS"),
+)
+
+_LOG = (
+    Option(
+        "log-format",
+        "LOG_FORMAT",
+        _one_of(*_FORMATS),
+        "auto",
+        "auto: for people on a terminal",
+        OPERATION,
+        "|".join(_FORMATS),
+    ),
+    Option("log-level", "LOG_LEVEL", _one_of(*_LEVELS), "info", "least level logged", OPERATION, "|".join(_LEVELS)),
+)
+
+CONNECT = (
+    Option("gateway", "GATEWAY_URL", tunnel_url, "", "a gateway; repeatable", GATEWAYS, "wss://HOST[:PORT]", True),
+    Option("name", "WORKER_NAME", _worker_name, "", "this worker's unique name; default: the host's", GATEWAYS, "NAME"),
+    Option("token-file", "TOKEN_FILE", _file, "", "the bearer token; re-read when it changes", GATEWAYS, "FILE"),
+    Option(
+        "ca-file", "CA_FILE", _file, "", "who signed the gateway's certificate; default: system's", GATEWAYS, "FILE"
+    ),
+    Option("certificate-file", "CERTIFICATE_FILE", _file, "", "client certificate, if wanted there", GATEWAYS, "FILE"),
+    Option("key-file", "KEY_FILE", _file, "", "its private key; default: in the same file", GATEWAYS, "FILE"),
+    *_ENGINE,
+    Option("label", "LABELS", _label, "", "shown to operators; repeatable", OPERATION, "NAME=VALUE", True),
+    *_LEAVING,
+    *_LOG,
+)
+"""Of `connect`. Lists in a variable are separated by commas. The token itself can be given by the variable TOKEN only:
+a command line is seen by every user of a machine."""
+
+SERVE = (
+    Option("host", "SERVE_HOST", str, "127.0.0.1", "address to listen on; 0.0.0.0: all", LISTENING, "ADDRESS"),
+    Option("port", "SERVE_PORT", _whole(0, 65535), "8000", "port to listen on; 0: any free one", LISTENING, "PORT"),
+    Option("certificate-file", "SERVE_CERTIFICATE_FILE", _file, "", "serve HTTPS with it", LISTENING, "FILE"),
+    Option("key-file", "SERVE_KEY_FILE", _file, "", "its private key; default: in the same file", LISTENING, "FILE"),
+    *_ENGINE,
+    *_LEAVING,
+    *_LOG,
+)
+"""Of `serve`. Its certificate is another than the one that `connect` shows to a gateway, so its variables are too."""
+
+LOCAL = (
+    Option("top", "LOCAL_TOP", _whole(1, 1000), "1", "labels of each image", RUN, "1-1000"),
+    Option("repeat", "LOCAL_REPEAT", _whole(1, 1_000_000), "1", "rounds over all images", RUN, "TIMES"),
+    Option("concurrency", "LOCAL_CONCURRENCY", _whole(0, 256), "0", "calls at once; 0: as many as slots", RUN, "0-256"),
+    Option("json", "LOCAL_JSON", _flag, "false", "one JSON document instead of a table", RUN, _SWITCH),
+    *_ENGINE,
+)
+"""Of `local`."""
+
+
+def add_options(parser: argparse.ArgumentParser, options: Sequence[Option] = CONNECT) -> None:
+    """Adds a flag for each option. A switch may be given its value, or none for true."""
+    groups = {title: parser.add_argument_group(title) for title in dict.fromkeys(option.group for option in options)}
+    for option in options:
+        default = f", default {option.default}" if option.default and option.value != _SWITCH else ""
+        text = f"{option.help}{default} [{option.variable}]".replace("%", "%%")
+        action, optional = ("append", None) if option.is_list else ("store", "?" if option.value == _SWITCH else None)
+        groups[option.group].add_argument(
+            f"--{option.flag}",
+            action=action,
+            nargs=optional,
+            const="true" if optional else None,
+            default=None,
+            metavar=option.value,
+            help=text,
+        )
+
+
+def read_options(
+    options: Sequence[Option],
+    flags: argparse.Namespace,
+    environment: Mapping[str, str],
+    problems: dict[str, list[str]],
+) -> dict[str, Any]:  # Any: as for Option.read
+    """The value of each option, by flag. What is wrong is collected in `problems`, also by flag."""
+    given = {name: value for name, value in environment.items() if value}  # empty counts as not set
+    return {option.flag: _value(option, flags, given, problems) for option in options}
+
+
+def _value(
+    option: Option, flags: argparse.Namespace, environment: Mapping[str, str], problems: dict[str, list[str]]
+) -> Any:
+    given = getattr(flags, option.flag.replace("-", "_"))
+    source = f"--{option.flag}"
+    if given is None and option.variable in environment:
+        source, given = option.variable, environment[option.variable]
+        given = [part.strip() for part in given.split(",") if part.strip()] if option.is_list else given
+    if given is None:
+        given = [] if option.is_list else option.default or (socket.gethostname() if option.flag == "name" else "")
+    texts: Sequence[str] = given if option.is_list else [given]
+    values = []
+    for text in texts:
+        try:
+            values.append(option.read(text))
+        except ValueError as error:
+            problems.setdefault(option.flag, []).append(f"{source} = {text!r}: {error}")
+    return tuple(values) if option.is_list else (values[0] if values else None)
