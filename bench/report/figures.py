@@ -155,9 +155,12 @@ def jitter_over_time(arms: Sequence[Arm], prefix: str) -> Picture:
             legend(axes)
             svgs.append(to_svg(figure, prefix + suffix, title, "RFC 3550 interarrival jitter of the measured answers."))
     caption = (
-        "Line: RFC 3550's smoothed jitter J, answer by answer, as they came in. Points: |IPDV|, the step from each "
+        "Line: RFC 3550's smoothed jitter J, answer by answer, as they came in. Points: |IPDV|, the step from one "
     )
-    caption += f"request's latency to the next one's, {shown} of {steps_in_all} drawn: none where they would cover each other or the picture ends."
+    caption += (
+        f"request's latency to the next one's. {shown} of {steps_in_all} are drawn: none that would cover another, "
+    )
+    caption += "and none above the picture."
     return Picture(title, caption, tuple(svgs))
 
 

@@ -5,6 +5,7 @@ The same summary and samples give the same page, so a report can be made again f
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,7 +37,8 @@ def write_page(directory: Path, document: str) -> None:
         part.write_text(document, encoding="utf-8")
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise BenchError(f"cannot write {path}: {error.strerror or error}") from error
 
 

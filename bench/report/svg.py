@@ -29,6 +29,7 @@ SMALL, WIDE = (4.0, 2.9), (10.6, 3.1)
 """Inches: a third of a wide page or a phone's whole width; a wide page's whole width."""
 MAX_POINTS = 5000
 """Of one picture: some 40 bytes each."""
+MAX_SPOKEN = 1000
 MAX_NAME = 40
 """Characters of a name in a picture."""
 
@@ -200,7 +201,7 @@ def to_svg(figure: Figure, prefix: str, title: str, description: str) -> str:
     }
     for place, (tag, text) in enumerate((("title", title), ("desc", description))):
         spoken = ElementTree.Element(tag, id=f"{prefix}-{tag[0]}")
-        spoken.text = text
+        spoken.text = clean(text, MAX_SPOKEN)
         root.insert(place, spoken)
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
 
