@@ -23,12 +23,12 @@ from tests.support.bystander import Bystander
 from tests.support.credentials import part
 from tests.support.hand_worker import Ending, HandWorker, dialled, hello
 from tests.support.scrape import count, scrape
+from tests.support.tokens import claims, replace, token
 from wire.codec import HEADER
 from wire.frames import GoAway, Ping, Pong, Request, Response, ResponseHead, Welcome
 from wire.limits import MAX_MESSAGE_BYTES
 
 WaitUntil = Callable[..., float]
-DAY_S = 86_400
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def silence(new_stack: Callable[[str], Stack]) -> Iterator[Silence]:
 
     async def say_nothing() -> None:
         began = time.monotonic()
-        async with dialled(stack, token(stack)) as worker:
+        async with dialled(stack, token(stack.credentials)) as worker:
             found.append((stack, await worker.ending(), time.monotonic() - began))
 
     thread = threading.Thread(target=lambda: asyncio.run(say_nothing()))
@@ -81,26 +81,6 @@ def silence(new_stack: Callable[[str], Stack]) -> Iterator[Silence]:
 
     yield wait
     thread.join()
-
-
-def claims(**changes: Any) -> dict[str, Any]:
-    """Those of a good token for any worker."""
-    now = int(time.time())
-    return {
-        "iss": "edge-gateway",
-        "aud": "edge-gateway",
-        "sub": "by-hand",
-        "scope": "worker:*",
-        "jti": f"by-hand-{time.monotonic_ns()}",
-        "nbf": now - 60,
-        "exp": now + DAY_S,
-        **changes,
-    }
-
-
-def token(stack: Stack, **changes: Any) -> str:
-    key = KeyDirectory(stack.credentials.keys).signing_key()
-    return sign(claims(**changes), key.private_key, key.algorithm, key.kid)
 
 
 def forged(stack: Stack) -> str:
@@ -122,16 +102,34 @@ def signed_with_public_key(stack: Stack) -> str:
     return jwt.encode(claims(), public, algorithm="HS256", headers={"kid": key.kid})
 
 
+def wrong_audience(stack: Stack) -> str:
+    return token(stack.credentials, aud="elsewhere")
+
+
+def wrong_issuer(stack: Stack) -> str:
+    return token(stack.credentials, iss="elsewhere")
+
+
 REFUSED = {
     "no token": (lambda stack: None, 401, "missing", "a token is needed"),
-    "expired": (lambda stack: token(stack, exp=int(time.time()) - 60), 401, "expired", "expired at"),
+    "expired": (lambda stack: token(stack.credentials, exp=int(time.time()) - 60), 401, "expired", "expired at"),
     "forged": (forged, 401, "signature", "signature is wrong"),
     "unsigned": (unsigned, 401, "algorithm", "not that of the key"),
     "signed with the public key": (signed_with_public_key, 401, "algorithm", "not that of the key"),
-    "for another audience": (lambda stack: token(stack, aud="elsewhere"), 401, "audience", "another audience"),
-    "of another issuer": (lambda stack: token(stack, iss="elsewhere"), 401, "issuer", "issuer (iss) is not"),
+    "for another audience": (
+        wrong_audience,
+        401,
+        "audience",
+        "another audience",
+    ),
+    "of another issuer": (
+        wrong_issuer,
+        401,
+        "issuer",
+        "issuer (iss) is not",
+    ),
     "no JWT": (lambda stack: "abc", 401, "malformed", "not a JWT"),
-    "no worker's": (lambda stack: token(stack, scope="infer:* admin"), 403, None, "no worker scope"),
+    "no worker's": (lambda stack: token(stack.credentials, scope="infer:* admin"), 403, None, "no worker scope"),
 }
 
 
@@ -161,7 +159,7 @@ async def test_a_stranger_to_the_subprotocol(stack: Stack) -> None:
     before = scrape(stack)
     for offered in ((), ("edge-inference.v9",)):
         with pytest.raises(InvalidStatus) as refusal:
-            async with dialled(stack, token(stack), subprotocols=offered):
+            async with dialled(stack, token(stack.credentials), subprotocols=offered):
                 pass
         answer = refusal.value.response
         assert answer.status_code == 400
@@ -235,7 +233,7 @@ async def test_a_worker_that_breaks_a_rule(kind: str, stack: Stack, wait_until: 
     misbehave, code, close_code, text = BROKEN[kind]
     series = f'gateway_tunnels_ended_total{{code="{code}"}}'
     before = count(stack, series)
-    async with asyncio.timeout(20), dialled(stack, token(stack, scope="worker:by-hand")) as worker:
+    async with asyncio.timeout(20), dialled(stack, token(stack.credentials, scope="worker:by-hand")) as worker:
         await misbehave(worker)
         ending = await worker.ending()
     assert ending.goaway is not None
@@ -250,7 +248,7 @@ async def test_a_message_over_the_limit(stack: Stack, wait_until: WaitUntil) -> 
     """It is not read to its end: the WebSocket closes with 1009, message too big, and the tunnel counts as lost."""
     series = 'gateway_tunnels_ended_total{code="peer_lost"}'
     before = count(stack, series)
-    async with asyncio.timeout(20), dialled(stack, token(stack, scope="worker:by-hand")) as worker:
+    async with asyncio.timeout(20), dialled(stack, token(stack.credentials, scope="worker:by-hand")) as worker:
         await send_too_much(worker)
         ending = await worker.ending()
     assert ending.code == 1009
@@ -260,7 +258,7 @@ async def test_a_message_over_the_limit(stack: Stack, wait_until: WaitUntil) -> 
 @pytest.fixture
 async def first(stack: Stack) -> AsyncIterator[HandWorker]:
     """Who holds the name `twin`, as the first of two."""
-    async with dialled(stack, token(stack)) as worker:
+    async with dialled(stack, token(stack.credentials)) as worker:
         await worker.say(hello("twin", generation=1))
         await worker.hear_one(Welcome)
         yield worker
@@ -269,13 +267,13 @@ async def first(stack: Stack) -> AsyncIterator[HandWorker]:
 async def test_two_workers_with_one_name_by_hand(stack: Stack, first: HandWorker) -> None:
     """The newer takes over at once and the older gets 4002; when that one returns it gets 4006; the newer stays."""
     before = scrape(stack)
-    async with asyncio.timeout(20), dialled(stack, token(stack)) as second:
+    async with asyncio.timeout(20), dialled(stack, token(stack.credentials)) as second:
         await second.say(hello("twin", generation=2))
         await second.hear_one(Welcome)
         ending = await first.ending()
         assert ending.code == 4002
         assert "a newer session of twin took over" in ending.reason
-        async with dialled(stack, token(stack)) as returning:
+        async with dialled(stack, token(stack.credentials)) as returning:
             await returning.say(hello("twin", generation=1, dial=2))
             ending = await returning.ending()
             assert ending.code == 4006
@@ -293,7 +291,7 @@ def test_two_processes_with_one_name(
     twice, does not come back in a hurry."""
     opened = count(stack, "gateway_tunnels_opened_total")
     token_file = tmp_path / "older.token"
-    token_file.write_text(token(stack, scope="worker:twins"))
+    token_file.write_text(token(stack.credentials, scope="worker:twins"))
     options = ("--backend", "echo", "--echo-model", "twins", "--token-file", str(token_file))
     older = stack.start_worker("twins", *options)
     older.wait_event("connected")
@@ -301,7 +299,7 @@ def test_two_processes_with_one_name(
     newer = elsewhere.start_worker("twins", *options, gateway=f"wss://localhost:{stack.port}")
     newer.wait_event("connected")
     wait_until(lambda: ends(older) == ["superseded"], "the older is told that it was superseded")
-    token_file.write_text(token(stack, scope="worker:twins"))  # a new token is a reason to dial at once
+    replace(token_file, token(stack.credentials, scope="worker:twins"))  # a new token is a reason to dial at once
     wait_until(lambda: ends(older) == ["superseded", "identity_in_use"], "the older is told that its name is in use")
     stack.wait_ready("twins", 1)
     status, _, body = stack.request("POST", "/inference/twins", b"picture", {"Content-Type": "image/png"})
@@ -320,7 +318,7 @@ def ends(process: Any) -> list[str]:
 async def test_a_worker_that_vanishes_with_a_job(stack: Stack, wait_until: WaitUntil) -> None:
     """Its connection is cut in the middle of an answer: the job goes to another worker, and its client sees nothing."""
     before = scrape(stack)
-    async with asyncio.timeout(30), dialled(stack, token(stack)) as worker:
+    async with asyncio.timeout(30), dialled(stack, token(stack.credentials)) as worker:
         await worker.say(hello("vanishing", model="shared"))
         clients: list[asyncio.Task[list[tuple[int, Any, bytes]]]] = []
         vanished = asyncio.Event()
@@ -354,7 +352,7 @@ async def post_until(over: asyncio.Event, stack: Stack) -> list[tuple[int, Any, 
 
 async def test_a_worker_that_answers_what_it_likes(stack: Stack) -> None:
     """One exchange that is answered against its own promise fails alone: the tunnel and its other exchanges go on."""
-    async with asyncio.timeout(30), dialled(stack, token(stack)) as worker:
+    async with asyncio.timeout(30), dialled(stack, token(stack.credentials)) as worker:
         await worker.say(hello("odd", model="odd"))
         probe = await worker.hear_one(Request)
         assert isinstance(probe, Request)
