@@ -21,6 +21,10 @@ from gateway.dispatch.settings import DispatchSettings
 WEDGED_FACTOR = 10
 """A job that dies at its deadline after this many times the worker's usual service counts as the worker's failure."""
 
+RUN_SPREADS = 2
+"""Share by which a round trip may hold more jobs than its average, in spreads over service time. With 0 a distant worker
+idles after every run of short jobs; with 3 and more, jobs stand behind a long one that others could have done."""
+
 
 class Verdict(Enum):
     """What one job's end says about the worker."""
@@ -258,9 +262,12 @@ class Fleet:
     def _most_credits(self, replica: Replica) -> int:
         """Its slots, and one more for each job it could finish while an answer and the next job are on their way.
 
-        The spread counts as way: where jobs vary, the ones sent ahead run out sooner than the average says.
+        Where jobs vary, short ones come in runs, and a few more are needed (RUN_SPREADS).
         """
-        ahead = math.ceil((replica.rtt_s + replica.spread_s) / replica.service_s) if replica.rtt_s else 0
+        if not replica.rtt_s:
+            return replica.offer.slots
+        variation = replica.spread_s / replica.service_s
+        ahead = math.ceil(replica.rtt_s / replica.service_s * (1 + RUN_SPREADS * variation))
         return replica.offer.slots + min(ahead, self._settings.max_credits_ahead)
 
     def _heard(self, replica: Replica, service_s: float | None, now: float) -> None:

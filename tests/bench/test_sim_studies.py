@@ -70,6 +70,18 @@ def test_luck_is_not_speed(fleet: str, service: str, load: float, most: float) -
     assert least_loaded < most * least_conn
 
 
+def test_short_jobs_in_runs_do_not_starve_distant_workers() -> None:
+    """Exponential times 20 ms away at load 0.92: enough is sent ahead for p99 to stay under 1.5 times the ideal queue's."""
+    scenario = Scenario(parse_fleet("4x8ms@20ms"), 0.92, 20_000, service="exponential")
+    assert ratio_to_ideal(Contender("least_loaded", "least_loaded").run(scenario), scenario) < 1.5
+
+
+def test_little_stands_behind_a_long_job() -> None:
+    """One job in ten takes eleven times as long as the others: p99 is under 1.3 times the ideal queue's."""
+    scenario = Scenario(parse_fleet("6x40ms@10ms"), 0.7, 20_000, service="bimodal")
+    assert ratio_to_ideal(Contender("least_loaded", "least_loaded").run(scenario), scenario) < 1.3
+
+
 @pytest.mark.parametrize("rtt_ms", [0, 1, 5])
 def test_four_echo_workers(rtt_ms: int) -> None:
     """Four workers of 20 ms at load 0.7: p99 at most 1.15 times the ideal central queue's."""

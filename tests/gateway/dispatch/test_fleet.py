@@ -163,6 +163,15 @@ def test_variation_adds_credits() -> None:
     assert replica.credits == 3
 
 
+def test_variation_counts_by_the_way() -> None:
+    """A worker next door gets one job ahead however much its times vary: more would only stand behind a long one."""
+    driver = CoreDriver()
+    replica = driver.add("a", 0.010, rtt_s=0.002)
+    replica.spread_s = 0.015
+    driver.core.load(replica.link, LoadReport(0, 0), driver.now)
+    assert replica.credits == 2
+
+
 def test_round_trip_is_followed() -> None:
     """A worker's credits follow its round trip as its tunnel measures it."""
     driver = CoreDriver()
