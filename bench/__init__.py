@@ -28,6 +28,9 @@ Definitions are those of docs/reference/bench.md. Nothing in the repository impo
     bench/report/      shows a summary and samples
       table.py         the table at the end       live.py  progress      files.py  write_result(), read_result()
 
+    bench/scenarios/   questions that take several runs: python -m bench.scenarios NAME
+    bench/peers/       what the gateway is compared with, started by the scenarios
+
 A comparison, a scenario or a picture takes `Run`, `Samples` and a summary, and gives its own; none reaches further in.
 Which arm of a comparison a request belongs to is `Sample.label`, which a Transport sets.
 """

@@ -104,10 +104,14 @@ def _add_schedule_flags(made: argparse.ArgumentParser) -> None:
     when.add_argument("--seed", type=int, default=1, help="of random arrivals and of the bootstrap (default: 1)")
 
 
-def add_request_flags(how: argparse._ArgumentGroup) -> None:
+def add_request_flags(how: argparse._ArgumentGroup, time_out_s: float = 10.0) -> None:
     """What holds for every request of any schedule."""
     how.add_argument(
-        "--time-out", type=positive, default=10.0, metavar="S", help="from the intended time (default: 10)"
+        "--time-out",
+        type=positive,
+        default=time_out_s,
+        metavar="S",
+        help=f"from the intended time (default: {time_out_s:g})",
     )
     how.add_argument("--no-keep-alive", action="store_true", help="a connection for each request")
 

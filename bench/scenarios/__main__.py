@@ -24,6 +24,7 @@ from bench.load.transport import HttpTransport, Transport
 from bench.measure.environment import environment
 from bench.report import table
 from bench.report.files import write_json, write_result
+from bench.report.html import write_report
 from bench.report.live import Progress
 from bench.scenarios.registry import SCENARIOS
 from bench.scenarios.scenario import Findings, Grid, Scenario
@@ -134,6 +135,8 @@ class _Session:
         if self._flags.out is None:
             return
         try:
+            for step in self._steps:  # now, not between runs, where it would delay the next one
+                write_report(self._flags.out / step.label, step.run.samples, step.summary)
             write_json(
                 self._flags.out / SCENARIO_FILE,
                 {

@@ -50,8 +50,7 @@ def ideal_ms(t_int_ns: Ints, service_ms: Floats | float, servers: int) -> Floats
 
 
 def add_flags(made: argparse.ArgumentParser) -> None:
-    add_common_flags(made)
-    how = made.add_argument_group("the scenario")
+    how = add_common_flags(made)
     how.add_argument("--workers", type=count, default=4, metavar="N", help="and as many servers (default: 4)")
     how.add_argument("--service-ms", type=positive, default=20.0, metavar="MS", help="of each request (default: 20)")
     how.add_argument("--rounds", type=count, default=3, metavar="N", help="of all arms (default: 3)")

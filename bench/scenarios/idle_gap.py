@@ -75,8 +75,7 @@ def by_gap(samples: Samples, gaps_s: Sequence[float]) -> list[Summary]:
 
 
 def add_flags(made: argparse.ArgumentParser) -> None:
-    add_address_flags(made)
-    how = made.add_argument_group("the scenario")
+    how = add_address_flags(made, has_warm_up=False)
     how.add_argument(
         "--gaps", nargs="+", type=positive, default=list(GAPS_S), metavar="S", help="(default: 0.05 0.2 1 3 10)"
     )

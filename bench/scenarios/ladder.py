@@ -39,8 +39,7 @@ def power(step: Step) -> float:
 
 
 def add_flags(made: argparse.ArgumentParser) -> None:
-    add_address_flags(made)
-    how = made.add_argument_group("the scenario")
+    how = add_address_flags(made)
     how.add_argument("--from", dest="lowest", type=positive, default=10.0, metavar="RATE", help="(default: 10)")
     how.add_argument("--to", dest="highest", type=positive, default=640.0, metavar="RATE", help="(default: 640)")
     how.add_argument("--rungs", type=count, default=13, metavar="N", help="at equal ratios (default: 13)")

@@ -66,8 +66,7 @@ class Script(Generator):
 
 
 def add_flags(made: argparse.ArgumentParser) -> None:
-    add_address_flags(made)
-    how = made.add_argument_group("the scenario")
+    how = add_address_flags(made)
     how.add_argument("--rate", type=positive, default=50.0, help="by the waits alone (default: 50)")
     how.add_argument("--every", type=count, default=10, metavar="K", help="each K-th is timed (default: 10)")
     how.add_argument("--duration", type=positive, default=20.0, metavar="S", help="of each run (default: 20)")

@@ -23,8 +23,7 @@ FULL, PART = "full", "part"
 
 
 def add_flags(made: argparse.ArgumentParser) -> None:
-    add_common_flags(made)
-    how = made.add_argument_group("the scenario")
+    how = add_common_flags(made)
     how.add_argument("--workers", type=count, default=4, metavar="N", help="at most (default: 4)")
     how.add_argument("--backend", default="echo", help="of every worker (default: echo)")
     how.add_argument("--service-time", default="20ms", metavar="TIME", help="of echo (default: 20ms)")

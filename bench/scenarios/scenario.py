@@ -62,20 +62,26 @@ def at_address(measure: Measure) -> Callable[[Study, argparse.Namespace], Awaita
     return probed
 
 
-def add_address_flags(made: argparse.ArgumentParser) -> None:
-    """Those of every scenario that measures an address."""
+def add_address_flags(
+    made: argparse.ArgumentParser, *, time_out_s: float = 10.0, has_warm_up: bool = True
+) -> argparse._ArgumentGroup:
+    """Those of every scenario that measures an address; gives the group for its own."""
     add_target_flags(made)
-    add_common_flags(made)
+    return add_common_flags(made, time_out_s=time_out_s, has_warm_up=has_warm_up)
 
 
-def add_common_flags(made: argparse.ArgumentParser) -> None:
-    """Those of every scenario."""
+def add_common_flags(
+    made: argparse.ArgumentParser, *, time_out_s: float = 10.0, has_warm_up: bool = True
+) -> argparse._ArgumentGroup:
+    """Those of every scenario; gives the group for its own."""
     how = made.add_argument_group("how")
-    add_request_flags(how)
+    add_request_flags(how, time_out_s)
     how.add_argument("--seed", type=int, default=1, help="of all that is random (default: 1)")
-    how.add_argument(
-        "--warm-up", type=natural, default=1, metavar="S", help="seconds at the start of each run, dropped (default: 1)"
-    )
+    if has_warm_up:
+        how.add_argument(
+            "--warm-up", type=natural, default=1, metavar="S", help="seconds of each run that are dropped (default: 1)"
+        )
+    return made.add_argument_group("the scenario")
 
 
 def base_of(flags: argparse.Namespace) -> Settings:

@@ -106,8 +106,7 @@ def too_many_over(bound_ms: float, queries: int) -> Callable[[Sample], bool]:
 
 
 def add_flags(made: argparse.ArgumentParser) -> None:
-    add_address_flags(made)
-    how = made.add_argument_group("the scenario")
+    how = add_address_flags(made)
     how.add_argument("--bound", type=positive, default=100.0, metavar="MS", help="of p99 (default: 100)")
     how.add_argument("--rate", type=positive, default=20.0, help="the first one tried (default: 20)")
     how.add_argument(

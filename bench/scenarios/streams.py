@@ -72,14 +72,17 @@ def _sum_up(query: Sample, parts: Sequence[Sample]) -> None:
 
 
 def add_flags(made: argparse.ArgumentParser) -> None:
-    add_address_flags(made)
-    when = made.add_argument_group("the scenario")
-    when.add_argument("--duration", type=positive, default=20.0, metavar="S", help="after the warm-up (default: 20)")
+    _add_duration(add_address_flags(made))
 
 
 def add_multi_flags(made: argparse.ArgumentParser) -> None:
-    add_flags(made)
-    made.add_argument("--pictures", type=count, default=PICTURES_A_QUERY, metavar="N", help="of one query (default: 8)")
+    how = add_address_flags(made)
+    _add_duration(how)
+    how.add_argument("--pictures", type=count, default=PICTURES_A_QUERY, metavar="N", help="of one query (default: 8)")
+
+
+def _add_duration(how: argparse._ArgumentGroup) -> None:
+    how.add_argument("--duration", type=positive, default=20.0, metavar="S", help="after the warm-up (default: 20)")
 
 
 async def measure_single(study: Study, base: Settings, flags: argparse.Namespace) -> None:
