@@ -37,8 +37,11 @@ _STYLE = RcParams(
     }
 )
 
-_LINES = (
-    ("#444444", (0, (1, 1.2))),
+_Line = tuple[str, str | tuple[float, tuple[float, ...]]]
+"""Colour and dashes."""
+
+_IDEAL: _Line = ("#444444", (0, (1, 1.2)))
+_LINES: tuple[_Line, ...] = (
     ("#0072b2", "-"),
     ("#d55e00", (0, (5, 1.5))),
     ("#009e73", (0, (3, 1.2, 1, 1.2))),
@@ -52,7 +55,7 @@ def draw_over_load(path: Path, curves: Sequence[Curve], title: str) -> None:
     """p99 over load; a line ends where its policy is unstable."""
     with plt.rc_context(_STYLE):
         figure, axes = _frame(title)
-        _lines(axes, curves)
+        _lines(axes, curves, _IDEAL, *_LINES)
         axes.set_yscale("log")
         axes.set_xlabel("load")
         axes.set_ylabel("p99, ms")
@@ -65,7 +68,7 @@ def draw_stall(path: Path, stall: Stall, curves: Sequence[Curve], title: str) ->
     with plt.rc_context(_STYLE):
         figure, axes = _frame(title)
         axes.axvspan(0, stall.lasts_s, color="#e8d9c8", lw=0)
-        _lines(axes, curves)
+        _lines(axes, curves, *_LINES)
         axes.set_yscale("log")
         axes.set_xlabel("seconds since the worker stalled")
         axes.set_ylabel("slowest in half a second, ms")
@@ -78,8 +81,8 @@ def _frame(title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _lines(axes: Axes, curves: Sequence[Curve]) -> None:
-    for curve, (colour, dashes) in zip(curves, _LINES, strict=False):
+def _lines(axes: Axes, curves: Sequence[Curve], *lines: _Line) -> None:
+    for curve, (colour, dashes) in zip(curves, lines, strict=False):
         axes.plot(curve.x, curve.y, color=colour, linestyle=dashes, label=curve.label)
 
 

@@ -195,7 +195,7 @@ def stall_over_time(progress: Progress, scale: float = 1.0) -> tuple[Stall, list
     (stall,) = scenario.stalls
     edges = np.arange(stall.at_s - 5, stall.at_s + stall.lasts_s + 10, 0.5)
     curves = []
-    for contender in (AT_ONCE[3], AT_ONCE[4], LATE[3], LATE[4]):
+    for contender in (LATE[4], LATE[3], AT_ONCE[3], AT_ONCE[4]):
         progress(f"{contender.label} and a stall")
         outcome = contender.run(scenario)
         bins = np.digitize(outcome.arrivals_s, edges)

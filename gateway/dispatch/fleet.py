@@ -22,8 +22,8 @@ WEDGED_FACTOR = 10
 """A job that dies at its deadline after this many times the worker's usual service counts as the worker's failure."""
 
 RUN_SPREADS = 2
-"""Share by which a round trip may hold more jobs than its average, in spreads over service time. With 0 a distant worker
-idles after every run of short jobs; with 3 and more, jobs stand behind a long one that others could have done."""
+"""Share by which a round trip may hold more jobs than its average, in spreads over service time. With 0 a distant
+worker idles after every run of short jobs; from 3 on, jobs stand behind a long one that others could have done."""
 
 
 class Verdict(Enum):

@@ -17,11 +17,11 @@ Rank = Callable[[Replica, float], float]
 stored place is a lower bound, which is what makes the head of a ranking exact (see `Ranking.first`)."""
 
 DEMAND_S = 1.0
-"""Shortest time constant of the demand's moving average, seconds: a burst counts within a second, a single job hardly."""
+"""Shortest time constant of the demand's moving average: a burst counts within a second, a single job hardly."""
 
 DEMAND_JOBS = 10
-"""Jobs that the ready workers could do within the time constant, at least: where a job takes seconds, two of them in one
-second are no demand of two a second."""
+"""Jobs that the ready workers could do within the time constant, at least: where a job takes seconds, two of them in
+one second are no demand of two a second."""
 
 _Entry = tuple[float, int, Replica]
 

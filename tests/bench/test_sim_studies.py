@@ -71,7 +71,7 @@ def test_luck_is_not_speed(fleet: str, service: str, load: float, most: float) -
 
 
 def test_short_jobs_in_runs_do_not_starve_distant_workers() -> None:
-    """Exponential times 20 ms away at load 0.92: enough is sent ahead for p99 to stay under 1.5 times the ideal queue's."""
+    """Exponential times, 20 ms away, load 0.92: enough is sent ahead for a p99 under 1.5 times the ideal queue's."""
     scenario = Scenario(parse_fleet("4x8ms@20ms"), 0.92, 20_000, service="exponential")
     assert ratio_to_ideal(Contender("least_loaded", "least_loaded").run(scenario), scenario) < 1.5
 
