@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -12,36 +11,9 @@ import pytest
 from bench.errors import BenchError
 from bench.report.html import report, write_report
 from tests.support.bench_run import skewed_ms, synthetic_run, synthetic_summary
+from tests.support.html_page import HOSTILE, Document
 
-VOID = {"meta", "link", "img", "br", "hr", "input"}
-HOSTILE = "<script>alert(1)</script>\"'&$x^2$\x00\x1b[31m\u202e]]>--></svg>"
 FAILURES = {50: ("timeout", 0), 60: ("queue_full", 429), 61: ("queue_full", 429)}
-
-
-class Document(HTMLParser):
-    """Reads a page, checks that every element ends where it should, and keeps what there is."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str, str]] = []
-        self.words = ""
-        self.feed(page)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(tag, key, value or "") for key, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
 
 
 def page_of(count: int = 1000, **options: object) -> str:
