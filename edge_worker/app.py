@@ -12,6 +12,7 @@ import platform
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -115,6 +116,7 @@ class Worker:
 
     async def _serve(self, models: Sequence[ServedModel]) -> None:
         self._announce(models)
+        self._identity = replace(self._identity, labels={**_devices(models), **self._identity.labels})
         self._admissions = {model.name: Admission(model.slots) for model in models if not model.failure}
         runner = ExchangeRunner(self._backend, self._admissions)
         self._links = [self._link(url, models, runner) for url in self._config.gateways]
@@ -172,6 +174,12 @@ class Worker:
             waiting=sum(admission.waiting for admission in self._admissions.values()),
             details={"models": models},
         )
+
+
+def _devices(models: Sequence[ServedModel]) -> dict[str, str]:
+    """Where it computes, among the labels that operators see beside the worker's name; empty if no engine says."""
+    told = ("device", "device_name", "no_gpu")
+    return {name: str(model.metadata[name]) for model in models for name in told if name in model.metadata}
 
 
 def _version() -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_worker.backends.factory import BACKENDS
+from edge_worker.backends.factory import BACKENDS, DEVICE
 from edge_worker.backends.service_time import parse_service_time
 from edge_worker.backends.settings import BackendSettings
 from edge_worker.dialer import tunnel_url
@@ -76,6 +76,12 @@ def _flag(text: str) -> bool:
     return words[text.lower()]
 
 
+def _device(text: str) -> str:
+    if not DEVICE.fullmatch(text):
+        raise ValueError("must be auto, cpu, or gpu:N with N from 0")
+    return text
+
+
 def _file(text: str) -> Path | None:
     if not text:
         return None
@@ -112,6 +118,10 @@ _ENGINE = (
     Option("no-embedded", "NO_EMBEDDED", _flag, "false", "leave out the shipped digit classifier", COMPUTING, _SWITCH),
     Option("slots", "SLOTS", _whole(1, 64), "1", "calls of one model that run at the same moment", COMPUTING, "1-64"),
     Option("threads", "THREADS", _whole(0, 256), "0", "of one inference; 0: cores / slots", COMPUTING, "0-256"),
+    Option("device", "DEVICE", _device, "auto", "where tensorflow computes", COMPUTING, "auto|cpu|gpu:N"),
+    Option("require-gpu", "REQUIRE_GPU", _flag, "false", "do not start without a GPU", COMPUTING, _SWITCH),
+    Option("xla", "XLA", _flag, "false", "let tensorflow compile each network", COMPUTING, _SWITCH),
+    Option("mixed-precision", "MIXED_PRECISION", _flag, "false", "float16 where a GPU gains", COMPUTING, _SWITCH),
     Option("max-pixels", "MAX_PIXELS", _whole(1, 1 << 32), _PIXELS, "largest picture", COMPUTING, "PIXELS"),
     Option("max-body-bytes", "MAX_BODY_BYTES", _whole(1, 1 << 31), _BODY, "longest body or file", COMPUTING, "BYTES"),
     Option(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 
 from edge_worker.backends.base import Backend
 from edge_worker.backends.settings import BackendSettings
 
-BACKENDS = ("opencv_dnn", "echo")
+BACKENDS = ("opencv_dnn", "tensorflow", "echo")
+
+DEVICE = re.compile(r"auto|cpu|gpu:[0-9]{1,3}")
+_TENSORFLOW_COMMAND = "pip install '.[worker,opencv,tensorflow]'"
 
 
 def open_backend(name: str, settings: BackendSettings) -> Backend:
@@ -20,12 +24,18 @@ def open_backend(name: str, settings: BackendSettings) -> Backend:
     for model_dir in settings.model_dirs:
         if not model_dir.is_dir():
             raise ValueError(f"model_dir = {model_dir}: is not a folder")
+    if not DEVICE.fullmatch(settings.device):
+        raise ValueError(f"device = {settings.device!r}: must be auto, cpu, or gpu:N with N from 0")
+    if settings.require_gpu and (name != "tensorflow" or settings.device == "cpu"):
+        raise ValueError(f"require_gpu = True: backend {name!r} on device {settings.device!r} never uses one")
     if name == "echo":
         from edge_worker.backends.echo import EchoBackend
 
         return EchoBackend(settings)
     if name == "opencv_dnn":
         return _open_opencv(settings)
+    if name == "tensorflow":
+        return _open_tensorflow(settings)
     raise ValueError(f"backend = {name!r}: must be one of {', '.join(BACKENDS)}")
 
 
@@ -37,5 +47,23 @@ def _open_opencv(settings: BackendSettings) -> Backend:
         if error.name not in ("cv2", "numpy"):
             raise
         raise ImportError("the backend opencv_dnn needs OpenCV: pip install '.[worker,opencv]'") from error
-    threads = settings.threads or max(1, (os.cpu_count() or 1) // settings.slots)
-    return ImageBackend(OpenCVLoader(), settings, threads)
+    return ImageBackend(OpenCVLoader(), settings, _threads(settings))
+
+
+def _open_tensorflow(settings: BackendSettings) -> Backend:
+    said: list[str] = []
+    try:
+        from edge_worker.backends.image_backend import ImageBackend
+        from edge_worker.backends.native_log import native_lines
+
+        with native_lines(said):
+            from edge_worker.backends.tensorflow import TensorFlowLoader
+    except ImportError as error:
+        if error.name not in ("cv2", "numpy", "tensorflow"):
+            raise
+        raise ImportError(f"the backend tensorflow needs {error.name}: {_TENSORFLOW_COMMAND}") from error
+    return ImageBackend(TensorFlowLoader(settings, said), settings, _threads(settings))
+
+
+def _threads(settings: BackendSettings) -> int:
+    return settings.threads or max(1, (os.cpu_count() or 1) // settings.slots)

@@ -58,27 +58,29 @@ class ImageBackend:
         try:
             engines = self._load(model, model.spec)
         except (SpecError, OSError, BackendFailed, ValueError, MemoryError) as error:
-            return self._failed(model.name, model.spec.version, f"{model.folder}: {error}")
+            reason = str(error) or type(error).__name__
+            return self._failed(model.name, model.spec.version, f"{model.folder / model.spec.file}: {reason}")
         self._models[model.name] = _Loaded(model.spec, model.labels, engines, self._settings.max_pixels)
-        metadata = _metadata(model.spec, len(model.labels), self.name)
+        metadata = {**_metadata(model.spec, len(model.labels), self.name), **self._loader.describe()}
         return ServedModel(model.name, model.spec.version, self._settings.slots, metadata=metadata)
 
     def _failed(self, name: str, version: str, failure: str) -> ServedModel:
         return ServedModel(name, version, self._settings.slots, failure=failure[:MAX_FAILURE])
 
     def _load(self, model: FoundModel, spec: ModelSpec) -> list[Engine]:
-        """One network a slot, each warmed up with a real inference. Raises what a broken model can raise."""
+        """A network for each slot, each warmed up with a real inference. Raises what a broken model can raise."""
         if spec.format not in self._loader.formats:
             allowed = ", ".join(self._loader.formats)
             raise SpecError(f"format = {spec.format!r}: {self.name} loads {allowed}")
         content = read_verified(model)
-        engines = [self._loader.load(spec, content) for _ in range(self._settings.slots)]
+        count = 1 if self._loader.shares_networks else self._settings.slots
+        engines = [self._loader.load(spec, content) for _ in range(count)]
         blank = to_batch(np.zeros((spec.input.height, spec.input.width, 3), np.uint8), spec.input)
         for engine in engines:
             row = to_probabilities(engine.predict(blank), spec.output.softmax)
             if row.shape != (1, len(model.labels)):
                 raise SpecError(f"the network gives {row.shape[-1]} numbers, but there are {len(model.labels)} labels")
-        return engines
+        return engines * (self._settings.slots // count)
 
     async def answer(self, call: Call) -> Answer:
         """The labels of one picture. Raises BadInput or BackendFailed."""

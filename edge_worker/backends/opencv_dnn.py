@@ -6,6 +6,7 @@ elsewhere (image.py, preprocess.py, image_backend.py), the same for every engine
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 import cv2
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_worker.backends.base import BackendFailed
 from edge_worker.backends.engine import Engine
+from edge_worker.models.registry import Content
 from edge_worker.models.spec import ModelSpec
 
 
@@ -44,14 +46,19 @@ class OpenCVLoader:
 
     name = "opencv_dnn"
     formats: tuple[str, ...] = ("tf-frozen", "onnx")
+    shares_networks = False
 
     def prepare(self, threads: int) -> None:
         """One number for the whole process: OpenCV has one pool, which one caller at a time may use; the others then
         compute on their own thread."""
         cv2.setNumThreads(threads)
 
-    def load(self, spec: ModelSpec, content: bytes) -> Engine:
+    def describe(self) -> Mapping[str, object]:
+        return {"device": "cpu"}
+
+    def load(self, spec: ModelSpec, content: Content) -> Engine:
         """Raises BackendFailed with OpenCV's reason."""
+        assert isinstance(content, bytes), spec.format
         buffer = np.frombuffer(content, np.uint8)
         read = cv2.dnn.readNetFromTensorflow if spec.format == "tf-frozen" else cv2.dnn.readNetFromONNX
         try:

@@ -26,6 +26,14 @@ class BackendSettings:
     """Also serve the digit classifier that is shipped."""
     max_pixels: int = DEFAULT_MAX_PIXELS
     """A picture of more pixels is refused from its header."""
+    device: str = "auto"
+    """Where tensorflow computes: auto (the first GPU, or the processor where there is none), cpu, or gpu:N."""
+    require_gpu: bool = False
+    """True: without a GPU tensorflow does not start, and says why."""
+    xla: bool = False
+    """True: tensorflow compiles each network for each size of batch."""
+    mixed_precision: bool = False
+    """True: tensorflow computes in float16 where a GPU is faster with it. The probabilities change a little."""
     echo_models: tuple[str, ...] = ("echo",)
     """The names under which echo answers."""
     echo_service_time: ServiceTime = field(default_factory=ServiceTime)

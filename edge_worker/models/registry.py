@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_worker.models.spec import MAX_LABELS, MAX_TEXT, ModelSpec, SpecError, parse_spec
+from edge_worker.models.spec import FOLDER_FORMATS, MAX_LABELS, MAX_TEXT, ModelSpec, SpecError, parse_spec
 
 DESCRIPTION = "model.toml"
+_INSIDE = re.compile(r"[A-Za-z0-9._/-]{1,400}")
 EMBEDDED = Path(__file__).parent / "digits"
 """The one model that is shipped whole."""
 KNOWN = Path(__file__).parent / "known"
@@ -26,6 +27,11 @@ MAX_LABELS_BYTES = 64 << 20
 MAX_MODEL_BYTES = 4 << 30
 """A protobuf cannot be over 2 GiB; twice that leaves room for formats without that limit."""
 MAX_FOLDERS = 1000
+MAX_MODEL_FILES = 1000
+"""Files of one saved-model: it has a graph, a handful of shards and, seldom, vocabularies."""
+
+Content = bytes | Mapping[str, bytes]
+"""A network's file; or a folder's files, each under its path in the folder, in the order of the paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +77,29 @@ def read_model(folder: Path) -> FoundModel:
         return _failed(folder.name, folder, str(error))
 
 
-def read_verified(model: FoundModel) -> bytes:
+def read_verified(model: FoundModel) -> Content:
     """The network's file, whole, once its SHA-256 is what the description says. Raises SpecError or OSError.
 
     What was verified is what the engine is given: the file is not opened a second time.
     """
     assert model.spec is not None, model.failure
     path = model.folder / model.spec.file
-    content = _read_bytes(path, MAX_MODEL_BYTES)
-    found = hashlib.sha256(content).hexdigest()
+    content: Content
+    if model.spec.format in FOLDER_FORMATS:
+        content = _read_folder(path)
+        found = folder_sha256(content)
+    else:
+        content = _read_bytes(path, MAX_MODEL_BYTES)
+        found = hashlib.sha256(content).hexdigest()
     if found != model.spec.sha256:
         raise SpecError(f"{path}: its SHA-256 is {found}, but sha256 says {model.spec.sha256}")
     return content
+
+
+def folder_sha256(files: Mapping[str, bytes]) -> str:
+    """The SHA-256 of what `find . -type f | LC_ALL=C sort | xargs sha256sum` prints in the folder."""
+    lines = [f"{hashlib.sha256(files[path]).hexdigest()}  ./{path}\n" for path in sorted(files, key=str.encode)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _models_in(model_dir: Path) -> Iterator[FoundModel]:
@@ -160,6 +177,24 @@ def _read_bytes(path: Path, limit_bytes: int) -> bytes:
     if size > limit_bytes:
         raise SpecError(f"{path}: {size} bytes; at most {limit_bytes} are read")
     return path.read_bytes()
+
+
+def _read_folder(folder: Path) -> dict[str, bytes]:
+    """Every file of a network that is a folder. Raises SpecError for a link, an odd name, or too much of it."""
+    if not folder.is_dir():
+        raise SpecError(f"{folder}: there is no such folder")
+    files: dict[str, bytes] = {}
+    left = MAX_MODEL_BYTES
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not _INSIDE.fullmatch(name):
+            raise SpecError(f"{path}: is a link, or its name has other than letters, digits, '.', '_' and '-'")
+        if path.is_file():
+            files[name] = _read_bytes(path, left)
+            left -= len(files[name])
+        if len(files) > MAX_MODEL_FILES:
+            raise SpecError(f"{folder}: has over {MAX_MODEL_FILES} files")
+    return files
 
 
 def _sha256(path: Path) -> str:

@@ -15,7 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-FORMATS = ("tf-frozen", "onnx")
+FORMATS = ("tf-frozen", "onnx", "saved-model", "keras")
+FOLDER_FORMATS = ("saved-model",)
+"""Those whose `file` is a folder."""
 LAYOUTS = ("NHWC", "NCHW")
 COLOURS = ("RGB", "BGR", "GRAY")
 RESIZES = ("stretch", "crop")
@@ -86,9 +88,9 @@ class ModelSpec:
     name: str
     version: str
     file: str
-    """The network's file, in the same folder."""
+    """The network's file, in the same folder; for a saved-model a folder."""
     sha256: str
-    """Of that file, 64 lower-case hexadecimal digits."""
+    """Of that file, 64 lower-case hexadecimal digits; of a folder see registry.folder_sha256."""
     format: str
     weights: str
     """Where the weights are from and under which licence; empty if not said."""

@@ -10,9 +10,12 @@ import pytest
 
 from edge_worker.backends.factory import BACKENDS, open_backend
 from edge_worker.backends.settings import BackendSettings
+from tests.support.networks import needs_tensorflow
+
+ALL = [pytest.param(name, marks=needs_tensorflow) if name == "tensorflow" else name for name in BACKENDS]
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", ALL)
 def test_each_backend_is_opened_by_its_name(name: str) -> None:
     """The name that is asked for is the name that it gives itself."""
     assert open_backend(name, BackendSettings()).name == name
@@ -36,9 +39,12 @@ def test_echo_loads_no_library() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "reason"),
     [
-        ("tensorrt", BackendSettings(), "backend = 'tensorrt': must be one of opencv_dnn, echo"),
+        ("tensorrt", BackendSettings(), "backend = 'tensorrt': must be one of opencv_dnn, tensorflow, echo"),
         ("echo", BackendSettings(slots=0), "slots = 0: must be from 1 to 64"),
         ("echo", BackendSettings(slots=65), "slots = 65: must be from 1 to 64"),
+        ("tensorflow", BackendSettings(device="tpu"), "device = 'tpu': must be auto, cpu, or gpu:N"),
+        ("tensorflow", BackendSettings(device="cpu", require_gpu=True), "on device 'cpu' never uses one"),
+        ("opencv_dnn", BackendSettings(require_gpu=True), "require_gpu = True: backend 'opencv_dnn'"),
         ("opencv_dnn", BackendSettings(threads=-1), "threads = -1: must be from 0"),
         ("opencv_dnn", BackendSettings(model_dirs=(Path("/nowhere"),)), "model_dir = /nowhere: is not a folder"),
     ],
@@ -60,3 +66,11 @@ def test_a_library_that_is_missing_is_named_with_the_command(monkeypatch: pytest
 
     with pytest.raises(ImportError, match=r"pip install '.\[worker,opencv\]'"):
         open_afresh("opencv_dnn", Afresh())
+
+
+def test_without_tensorflow_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says what is missing and how to install it."""
+    monkeypatch.delitem(sys.modules, "edge_worker.backends.tensorflow", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ImportError, match=r"needs tensorflow: pip install '.\[worker,opencv,tensorflow\]'"):
+        open_backend("tensorflow", BackendSettings())

@@ -42,6 +42,7 @@ class FakeLoader:
 
     name = "fake"
     formats: tuple[str, ...] = ("onnx",)
+    shares_networks = False
 
     def __init__(self, predict: Predict = means) -> None:
         self._predict = predict
@@ -50,6 +51,9 @@ class FakeLoader:
 
     def prepare(self, threads: int) -> None:
         self.threads.append(threads)
+
+    def describe(self) -> dict[str, object]:
+        return {"device": "abacus"}
 
     def load(self, spec: ModelSpec, content: bytes) -> Engine:
         if content == b"broken":
@@ -110,6 +114,7 @@ async def test_a_model_is_announced_with_what_it_takes_and_gives(tmp_path: Path)
         "output": {"name": "means", "datatype": "FP32", "shape": [-1, 3]},
         "labels": 3,
         "weights": "made by hand",
+        "device": "abacus",
     }
 
 

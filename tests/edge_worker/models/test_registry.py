@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from edge_worker.models import registry
-from edge_worker.models.registry import EMBEDDED, FoundModel, find_models, read_model, read_verified
+from edge_worker.models.registry import EMBEDDED, FoundModel, find_models, folder_sha256, read_model, read_verified
 from edge_worker.models.spec import SpecError
 from tests.support.models import write_model
 
@@ -177,3 +178,56 @@ def test_the_embedded_model_is_whole_and_small() -> None:
     assert len(read_verified(model)) < 500_000
     assert model.labels == tuple("0123456789")
     assert [path.name for path in sorted((EMBEDDED / "samples").iterdir())] == [f"digit-{n}.png" for n in range(10)]
+
+
+def saved_model(folder: Path, files: dict[str, bytes], sha256: str = "") -> FoundModel:
+    """A model whose network is a folder."""
+    for path, content in files.items():
+        (folder / "saved" / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "saved" / path).write_bytes(content)
+    digest = f'sha256 = "{sha256 or folder_sha256(files)}"'
+    return read_model(write_model(folder, format='format = "saved-model"', file='file = "saved"', sha256=digest))
+
+
+FILES = {"saved_model.pb": b"graph", "variables/variables.index": b"", "variables/variables.data-0": b"weights"}
+
+
+def test_a_network_that_is_a_folder_is_read_whole(tmp_path: Path) -> None:
+    """Each file under its path, whatever order the folder lists them in."""
+    assert read_verified(saved_model(tmp_path, FILES)) == FILES
+
+
+def test_the_checksum_of_a_folder_is_the_one_of_the_documented_command(tmp_path: Path) -> None:
+    """So that whoever writes a description can make it."""
+    saved_model(tmp_path, {**FILES, "A-b": b"1", "variables.txt": b"2"})
+    command = "find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum"
+    page = (Path(__file__).parents[3] / "docs/reference/models.md").read_text(encoding="utf-8")
+    assert f"cd my-model/saved && {command}" in page
+    run = subprocess.run(["sh", "-c", command], cwd=tmp_path / "saved", check=True, capture_output=True, text=True)
+    assert run.stdout.split()[0] == folder_sha256({**FILES, "A-b": b"1", "variables.txt": b"2"})
+
+
+@pytest.mark.parametrize("path", list(FILES))
+def test_a_folder_with_another_file_is_refused(tmp_path: Path, path: str) -> None:
+    """A changed, missing or added file changes the checksum."""
+    for change in ({**FILES, path: b"other"}, {name: FILES[name] for name in FILES if name != path}):
+        model = saved_model(tmp_path / str(len(change)) / path.replace("/", "_"), change, folder_sha256(FILES))
+        with pytest.raises(SpecError, match="its SHA-256 is"):
+            read_verified(model)
+
+
+def test_what_a_folder_must_not_hold_is_named(tmp_path: Path) -> None:
+    """A link could lead out of the folder, a name could not be listed; too many files or none are no network."""
+    (saved_model(tmp_path / "link", FILES).folder / "saved" / "link").symlink_to("/etc/passwd")
+    (saved_model(tmp_path / "name", FILES).folder / "saved" / "a b").write_bytes(b"")
+    saved_model(tmp_path / "many", {f"f{number}": b"" for number in range(registry.MAX_MODEL_FILES + 1)})
+    for folder, reason in {
+        "link": "is a link",
+        "name": "is a link, or its name",
+        "many": "has over 1000 files",
+    }.items():
+        with pytest.raises(SpecError, match=reason):
+            read_verified(read_model(tmp_path / folder))
+    gone = write_model(tmp_path / "gone", format='format = "saved-model"', file='file = "saved"')
+    with pytest.raises(SpecError, match="there is no such folder"):
+        read_verified(read_model(gone))
