@@ -89,15 +89,15 @@ def findings(steps: Sequence[Step], flags: argparse.Namespace) -> Findings:
     rows = []
     for step in steps:
         measured = step.run.samples.measured()
-        sets = [(f"{step.label}, all requests", "open_loop", measured)]
+        sets = [("open loop", "open_loop", measured)]
         if step.role == SCRIPT:
             timed = measured.take(_is_timed(measured))
-            sets = [("script, timed requests", "timed", timed), ("script, all requests", "all_of_script", measured)]
+            sets = [("script, timed", "timed", timed), ("script, all", "all_of_script", measured)]
         for text, key, samples in sets:
             found = _numbers(samples, step)
             values[key] = found
             rows.append((text, *(_text(value) for value in found.values())))
-    columns = ("", "requests", "sent /s", "p50, ms", "p90, ms", "p99, ms", "largest, ms")
+    columns = ("", "n", "sent /s", "p50, ms", "p90, ms", "p99, ms", "largest, ms")
     notes = notes_of(steps)
     if steps:
         notes.append("the script sends nothing while it waits for a timed answer: quote the open loop")

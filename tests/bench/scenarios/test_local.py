@@ -12,6 +12,7 @@ from bench.scenarios import central_queue, scaling
 from bench.scenarios.central_queue import GATEWAY, GATEWAY_LOW, NGINX, ideal_ms
 from bench.scenarios.plans import closed, poisson
 from bench.scenarios.study import Step, Study
+from bench.simulation.engine import simulate
 from bench.simulation.ideal import ideal_response_s
 from bench.simulation.scenario import Scenario, WorkerSpec
 from tests.support.studies import BASE, flags_of, steps_of
@@ -63,6 +64,15 @@ def test_the_ideal_queue_is_the_simulator_s() -> None:
     arrivals, factors = scenario.draw()
     ours = ideal_ms(np.round(arrivals * 1e9).astype(np.int64), factors * 20, 4)
     assert ours == pytest.approx(ideal_response_s(scenario) * 1e3, abs=1e-3)
+
+
+def test_fewest_connections_are_nearly_the_ideal_queue_for_equal_work() -> None:
+    """Four servers that take whatever they are sent and need the same time for each: least_conn's p99 is at most a
+    tenth above the ideal queue's, so no dispatcher can have half of it."""
+    scenario = Scenario(fleet=(WorkerSpec(0.02, announced_slots=64),) * 4, load=central_queue.HIGH, jobs=10_000)
+    ideal_p99_s = np.quantile(ideal_response_s(scenario)[1000:], 0.99, method="inverted_cdf")
+    ratio = simulate(scenario, "least_conn").quantile_ms(0.99) / (1e3 * ideal_p99_s)
+    assert 1 <= ratio < 1.1
 
 
 async def central_steps(latency_ms: dict[str, float]) -> list[Step]:

@@ -13,7 +13,7 @@ from tests.support.virtual_time import KnownServer, VirtualClock
 
 async def test_offline_counts_until_the_last_answer() -> None:
     """300 pictures of 20 ms on four connections take 1.5 s: 200 a second, whatever each of them waited."""
-    flags = flags_of(offline.SCENARIO, "--count", "300", "--connections", "4", "--time-out", "1")
+    flags = flags_of(offline.SCENARIO, "--count", "300", "--connections", "4")
     steps = await steps_of(
         offline.measure,
         flags,
