@@ -5,6 +5,8 @@ Definitions are those of docs/reference/bench.md. Nothing in the repository impo
     bench/test.py      the program: flags -> Settings -> Outcome -> table and files
     bench/flags.py     parser(), settings_of(): text -> Settings. Other programs add their own flags
     bench/session.py   measure(settings, console, command) -> Outcome(run, summary): first request, run, Ctrl-C, summary
+    bench/compare.py   the program for two results; bench/comparison.py: results -> sides -> comparison, warnings
+    bench/ab.py        --ab: two systems in one run
     bench/errors.py    BenchError: everything a person at the keyboard can put right
 
     bench/load/        makes the requests. Knows nothing of percentiles
@@ -14,6 +16,7 @@ Definitions are those of docs/reference/bench.md. Nothing in the repository impo
       clock.py         Clock: now_ns() and wait_until_ns(). SystemClock is good to some 50 us; tests bring a virtual one
       target.py        Target: address, CA, token, pictures. All that is wrong with them is said before the run
       transport.py     Transport: `await send(sample, deadline_ns)` fills it in, never raises. aiohttp's door
+      arms.py          Order and ArmTransport: which of two systems a request goes to, and who is its partner
       loop.py          run_loop(): uvloop where there is one. `python -m bench.load` measures the generator itself
       generator.py     Plan + Transport + Clock -> Run. Open loop: the schedule is kept when late
 
@@ -23,10 +26,15 @@ Definitions are those of docs/reference/bench.md. Nothing in the repository impo
       anatomy.py       where the time went, by percentile, with what is left over
       rates.py         send lag and the verdict, offered and achieved, Little's law, errors by reason
       environment.py   the machine, the versions, the commit, the command without its secrets
+      compare.py       ratios of two sides with intervals, and verdicts
       summary.py       summarize(run, ...) -> the object of summary.json (schema: docs/reference/bench.md)
 
     bench/report/      shows a summary and samples
       table.py         the table at the end       live.py  progress      files.py  write_result(), read_result()
+      ratios.py        the table of a comparison
+      html.py          write_report(): report.html of a run       pair.py  that of a comparison
+      figures.py       pictures over time       curves.py  of distributions       bars.py  of parts, workers, ratios
+      svg.py           matplotlib's door: small SVG in the page's colours       page.py, style.css  where text becomes HTML
 
     bench/scenarios/   questions that take several runs: python -m bench.scenarios NAME
     bench/peers/       what the gateway is compared with, started by the scenarios

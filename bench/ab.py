@@ -1,6 +1,6 @@
 """`bench/test.py --ab URL_A URL_B`: two systems measured in one run, request by request in turn.
 
-The token of A goes to B only where both are the same host: one system's secret is not another's to see.
+Token and CA of A are those of B only where both are the same host: one system's secret is not another's to see.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from bench.load.arms import ArmTransport, Order
 from bench.load.clock import SystemClock
 from bench.load.generator import Generator, Run
 from bench.load.sample import Recorder
+from bench.load.target import DEMO, read_token
 from bench.load.transport import HttpTransport
 from bench.measure.environment import environment, without_secrets
 from bench.measure.summary import Summary, measures_of, summarize
@@ -29,6 +30,7 @@ from bench.report.live import Progress
 from bench.session import Outcome, about, probe, run_shown
 
 MAX_ARM_NAME = 40
+DEMO_TOKEN = DEMO / "client.token"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ def add_ab_flags(made: argparse.ArgumentParser) -> None:
         help="requests in a row to each; a coin says whose (default: 1)",
     )
     two.add_argument("--model-b", metavar="MODEL", help="of B, a gateway (default: as A)")
-    two.add_argument("--ca-b", type=Path, metavar="FILE", help="CA of B (default: as A)")
+    two.add_argument(
+        "--ca-b", type=Path, metavar="FILE", help="CA of B (default: as A on the same host, else the system's)"
+    )
     two.add_argument(
         "--token-file-b", type=Path, metavar="FILE", help="token of B (default: as A on the same host, else none)"
     )
@@ -77,11 +81,14 @@ def pair_of(flags: argparse.Namespace) -> Pair | None:
         raise BenchError(f"--ab-names: two different names of at most {MAX_ARM_NAME} characters")
     url_a, url_b = flags.ab
     first = settings_of(argparse.Namespace(**{**vars(flags), "url": url_a}))
-    of_b = {"url": url_b, "model": flags.model_b or flags.model, "ca": flags.ca_b or flags.ca}
-    of_b["token_file"] = flags.token_file_b or flags.token_file
+    is_same_host = urlsplit(url_a).hostname == urlsplit(url_b).hostname
+    of_b = {"url": url_b, "model": flags.model_b or flags.model}
+    of_b["ca"] = flags.ca_b or (flags.ca if is_same_host else None)
+    of_b["token_file"] = flags.token_file_b or (flags.token_file if is_same_host else None)
     target, is_demo = target_of(argparse.Namespace(**{**vars(flags), **of_b}))
-    if flags.token_file_b is None and urlsplit(url_a).hostname != urlsplit(url_b).hostname:
-        target = replace(target, token="")
+    if flags.token_file_b is None and not is_same_host:
+        # what the environment gave is that of A
+        target = replace(target, token=read_token(DEMO_TOKEN) if is_demo and DEMO_TOKEN.exists() else "")
     return Pair(first, replace(first, target=target, is_demo=is_demo), (name_a, name_b), flags.ab_block)
 
 
@@ -130,5 +137,5 @@ def pair_summary(pair: Pair, run: Run, surroundings: dict[str, object], started:
         if name in run.samples.labels
     ]
     if len(summary["arms"]) == 2:
-        summary["comparison"] = comparison(*arms_of(run.samples, summary), pair.first.seed)
+        summary["comparison"] = comparison(*arms_of(run.samples, summary))
     return summary

@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PERCENT",
         help="by more than this, with --relative (default: 0)",
     )
-    made.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    made.add_argument("--seed", type=int, help="of the bootstrap (default: that of the first result)")
     return made
 
 

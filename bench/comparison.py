@@ -74,6 +74,8 @@ def arms_of(samples: Samples, summary: Summary) -> tuple[Compared, Compared]:
     run, found = summary["run"], []
     if len(summary["arms"]) < 2:
         raise BenchError("the run ended before both systems were sent anything")
+    # one schedule: what one of them was offered more, it owes to where the window was cut
+    offered = sum(one["rates"]["offered"] for one in summary["arms"]) / 2
     for described in summary["arms"]:
         name = described["name"]
         own, place = only(samples, name, run["block"])
@@ -81,7 +83,7 @@ def arms_of(samples: Samples, summary: Summary) -> tuple[Compared, Compared]:
         side = side_of(
             measured,
             place[len(own) - len(measured) :],
-            offered=described["rates"]["offered"],
+            offered=offered,
             closed_loops=closed_loops(run),
         )
         arm = Arm(name, own, run["started_ns"], run["timeout_s"])
@@ -106,8 +108,10 @@ def closed_loops(run: Summary) -> int:
     return max(1, int(run["connections"])) if run["kind"] == "closed" else 0
 
 
-def comparison(first: Compared, second: Compared, seed: int = 0) -> Summary:
-    """The object that `--json` prints."""
+def comparison(first: Compared, second: Compared, seed: int | None = None) -> Summary:
+    """The object that `--json` prints. `seed`: of the bootstrap; None: that of the first run, so that a result says the
+    same each time."""
+    seed = first.summary["run"]["seed"] if seed is None else seed
     is_interleaved = first.summary is second.summary
     ratios, failed = compare(first.side, second.side, is_interleaved=is_interleaved, seed=seed)
     return {

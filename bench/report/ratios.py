@@ -50,8 +50,9 @@ def _parts(found: Summary) -> Iterator[RenderableType]:
     names = [printable(name) for name in found["names"]]
     for name, url in zip(names, found["urls"], strict=True):
         yield Text(f"{name}: {printable(url)}", style="bold")
+    yield Text(f"ratio: {names[1]} / {names[0]}\n", style="dim")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    titles = ("", *names, f"{names[1]} / {names[0]}", "95 % interval", "verdict")
+    titles = ("", *names, "ratio", "95 % interval", "verdict")
     for place, title in enumerate(titles):
         table.add_column(Text(title), justify="left" if place in (0, 5) else "right", overflow="fold")
     for row in (*rows(found), failed_row(found)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,17 @@ def test_one_interleaved_result_is_compared_pair_by_pair(tmp_path: Path, capsys:
     assert [pairwise[key] for key in ("ratio", "low", "high")] == pytest.approx([1.1] * 3, rel=1e-6)
     assert pairwise["verdict"] == "first"
     assert NOT_INTERLEAVED not in found["warnings"]
+
+
+def test_a_request_more_is_no_throughput(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the window is cut within a pair, one system was asked once more: that is no difference between them."""
+    run, summary = interleaved(("near", "far"), 1.0)
+    offered = [arm["rates"]["offered"] for arm in summary["arms"]]
+    assert offered[0] != offered[1]  # 21 requests of warm-up
+    write_result(tmp_path, run.samples, summary)
+    assert run_program(tmp_path, "--json") == 0
+    ratios = {one["measure"]: one for one in json.loads(capsys.readouterr().out)["ratios"]}
+    assert (ratios["throughput"]["ratio"], ratios["throughput"]["verdict"]) == (1.0, "none")
 
 
 def test_the_page_of_two_has_both_in_one_picture() -> None:
@@ -172,3 +184,29 @@ def test_short_results_have_no_verdict(tmp_path: Path, capsys: pytest.CaptureFix
     )
     assert "n too small" in capsys.readouterr().out
     assert "n too small" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "bench-compare.md").read_text(encoding="utf-8")
+
+
+def first_cells(title: str) -> list[str]:
+    """What stands in backticks in the first column of a section's table."""
+    text = PAGE.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+
+
+def test_the_page_describes_each_flag() -> None:
+    """docs/reference/bench-compare.md has the flags that the program takes, and no other."""
+    flags = {action.option_strings[-1] for action in program._parser()._actions if action.option_strings}
+    assert sorted(first_cells("Flags")) == sorted(flags - {"--help"})
+
+
+def test_the_page_describes_each_member() -> None:
+    """And the members of what --json prints."""
+    run, summary = interleaved(("near", "far"), 1.0, 200)
+    found = comparison(*arms_of(run.samples, summary))
+    assert sorted(first_cells("JSON")) == sorted(found)
+    text = PAGE.split("## JSON", 1)[1]
+    for inner in (found["ratios"][0], found["failed"]):
+        assert all(f"`{name}`" in text for name in inner)

@@ -37,7 +37,7 @@ def test_the_interval_covers_the_truth() -> None:
         random = np.random.default_rng(seed)
         load = 0.3 * correlated(random, 400)
         first, second = (np.exp(load + 0.2 * random.normal(size=400)) * level for level in (20.0, 22.0))
-        found = by_name(compare(side(first), side(second), is_interleaved=True, seed=seed)[0])
+        found = by_name(compare(side(first), side(second), is_interleaved=True, seed=seed, resamples=400)[0])
         for name in held:
             low, high = found[name].low, found[name].high
             assert low is not None
@@ -135,7 +135,7 @@ def test_random_arrivals_widen_the_throughput() -> None:
             run = synthetic_run([5.0] * 200)
             run.samples.rows["t_int"] = 10**12 + np.cumsum(random.exponential(1e7, 200)).astype(np.int64)
             sides.append(side_of(run.samples, run.samples.column("index")))
-        throughput = by_name(compare(sides[0], sides[1], is_interleaved=False)[0])["throughput"]
+        throughput = by_name(compare(sides[0], sides[1], is_interleaved=False, resamples=200)[0])["throughput"]
         called += throughput.verdict != NONE
     assert called <= 7
 
