@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         profile = profile_of(flags)
         if flags.self_test:
-            run_loop(self_test(profile, flags.seed, flags.packets, flags.json, Console()))
+            run_loop(self_test(profile, flags.seed, _options(flags), flags.json, Console()))
         else:
             run_loop(_relay(_request(profile, flags), flags))
     except BenchError as error:
@@ -138,6 +138,12 @@ def _request(profile: Profile, flags: argparse.Namespace) -> Request:
     if not to_port:
         raise BenchError("--to: port 0 leads nowhere")
     return Request(profile, flags.seed, host, port, to_host, to_port, flags.congestion)
+
+
+def _options(flags: argparse.Namespace) -> list[str]:
+    """What else the relays of a self-test are told."""
+    congestion = ["--congestion", flags.congestion] if flags.congestion else []
+    return ["--packets", *congestion] if flags.packets else []
 
 
 async def _relay(request: Request, flags: argparse.Namespace) -> None:

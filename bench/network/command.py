@@ -63,16 +63,15 @@ async def carriers(profile: Profile, seed: int, tally: Tally) -> AsyncIterator[t
 async def stream_relay(request: Request, tally: Tally) -> AsyncIterator[int]:
     """Relays the bytes of TCP connections within the block; the port it listens on. Raises BenchError."""
     async with carriers(request.profile, request.seed, tally) as (up, down):
-        sizes = kernel_bytes(up), kernel_bytes(down)
-        relay = Relay(to_address(request.to_host, request.to_port), (up, down), tally, sizes)
+        relay = Relay(to_address(request.to_host, request.to_port, kernel_bytes(down)), (up, down), tally)
         if request.profile.reset_every_s:
             relay.reset_after(request.profile.reset_every_s, random.Random(f"{request.seed} resets"))
-        listener = open_listener(request.host, request.port, sizes[0])
+        listener = open_listener(request.host, request.port, kernel_bytes(up))
         async with relay.serving(listener):
             yield int(listener.getsockname()[1])
 
 
-def open_listener(host: str, port: int, buffer_bytes: int | None) -> socket.socket:
+def open_listener(host: str, port: int, buffer_bytes: int) -> socket.socket:
     """As `listening`. Raises BenchError."""
     try:
         return listening(host, port, buffer_bytes)

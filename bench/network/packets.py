@@ -40,8 +40,8 @@ async def packet_relay(request: Request, tally: Tally) -> AsyncIterator[int]:
         outer = _outer_listener(request, inner)
         async with carriers(request.profile, request.seed, tally) as (up, down):
             straight = StraightCarrier(), StraightCarrier()
-            first = Relay(_through(near, inner, request.congestion), straight, tally, (HOP_BYTES, None))
-            second = Relay(to_address(request.to_host, request.to_port), straight, Tally(), (None, HOP_BYTES))
+            first = Relay(_through(near, inner, request.congestion), straight, tally)
+            second = Relay(to_address(request.to_host, request.to_port, HOP_BYTES), straight, Tally())
             if request.profile.reset_every_s:
                 first.reset_after(request.profile.reset_every_s, random.Random(f"{request.seed} resets"))
             with _pumped(near.tun, far.tun, up), _pumped(far.tun, near.tun, down):
@@ -112,6 +112,7 @@ def _socket(congestion: str) -> socket.socket:
     """Raises BenchError for a congestion control that the kernel does not have."""
     end = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     end.setblocking(False)
+    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if congestion:
         try:
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())

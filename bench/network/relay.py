@@ -27,6 +27,8 @@ MAX_CONNECTIONS = 4096
 CONNECT_TIMEOUT_S = 10.0
 LEAST_KERNEL_BYTES = 16 << 10
 """Send and receive buffers of our sockets (Linux doubles them), or two pieces: what waits shall wait in our queue."""
+SEGMENT_BYTES = 1460
+"""Of Ethernet."""
 WRITE_BYTES = 64 << 10
 """Written and not yet taken by the kernel, beyond which the other end is no longer read."""
 LINGER_NONE = struct.pack("ii", 1, 0)
@@ -51,10 +53,8 @@ class Hold(enum.Flag):
 class End(asyncio.BufferedProtocol):
     """One end of a relayed connection: reads pieces, sends them through its carrier to the other end."""
 
-    def __init__(self, carrier: Carrier, kernel_bytes: int | None, holds: Hold = Hold.NONE) -> None:
-        """`kernel_bytes`: buffers of its socket; None leaves them to the kernel."""
+    def __init__(self, carrier: Carrier, holds: Hold = Hold.NONE) -> None:
         self.other: End
-        self._kernel_bytes = kernel_bytes
         self._carrier = carrier
         self._holds = holds
         self._buffer = bytearray(carrier.piece_bytes)
@@ -72,10 +72,6 @@ class End(asyncio.BufferedProtocol):
         """A TCP connection is there."""
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods
         transport.set_write_buffer_limits(high=WRITE_BYTES)
-        end = transport.get_extra_info("socket")
-        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF) if self._kernel_bytes else ():
-            end.setsockopt(socket.SOL_SOCKET, buffer, self._kernel_bytes)
         self.on_open()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -173,16 +169,9 @@ class End(asyncio.BufferedProtocol):
 class Relay:
     """Every connection of one listener."""
 
-    def __init__(
-        self,
-        connect: Connect,
-        carriers: tuple[Carrier, Carrier],
-        tally: Tally,
-        kernel_bytes: tuple[int | None, int | None],
-    ) -> None:
-        """`carriers`: up, down; `kernel_bytes`: as for an end, near and far."""
+    def __init__(self, connect: Connect, carriers: tuple[Carrier, Carrier], tally: Tally) -> None:
+        """`carriers`: up, down."""
         self._connect = connect
-        self._kernel_bytes = kernel_bytes
         self._up, self._down = carriers
         self._tally = tally
         self._near: set[End] = set()
@@ -208,8 +197,7 @@ class Relay:
                 near.reset()
 
     def _near_end(self) -> End:
-        near_bytes, far_bytes = self._kernel_bytes
-        near, far = End(self._up, near_bytes, Hold.OPENING), End(self._down, far_bytes)
+        near, far = End(self._up, Hold.OPENING), End(self._down)
         near.other, far.other = far, near
         near.on_open = partial(self._accepted, near, far)
         near.on_lost = partial(self._near.discard, near)
@@ -256,28 +244,50 @@ def kernel_bytes(carrier: Carrier) -> int:
     return max(LEAST_KERNEL_BYTES, 2 * carrier.piece_bytes)
 
 
-def listening(host: str, port: int, buffer_bytes: int | None = None) -> socket.socket:
-    """A listener; `buffer_bytes` are set before it listens, since the window's scale follows from them. Raises
-    OSError."""
+def listening(host: str, port: int, buffer_bytes: int) -> socket.socket:
+    """A listener whose connections have such buffers. Raises OSError."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if buffer_bytes is not None:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+        _prepare(listener, buffer_bytes)
         listener.bind(address)
         listener.listen(1024)
-        listener.setblocking(False)
     except OSError:
         listener.close()
         raise
     return listener
 
 
-def to_address(host: str, port: int) -> Connect:
-    """Connects there over this machine's own network."""
+def to_address(host: str, port: int, buffer_bytes: int) -> Connect:
+    """Connects there over this machine's own network, to the first of its addresses that answers."""
 
     async def connect(make: Callable[[], asyncio.BaseProtocol]) -> object:
-        return await asyncio.get_running_loop().create_connection(make, host, port)
+        loop = asyncio.get_running_loop()
+        refusal: OSError | None = None
+        for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            end = socket.socket(family, kind, protocol)
+            try:
+                _prepare(end, buffer_bytes)
+                await loop.sock_connect(end, address)
+                return await loop.create_connection(make, sock=end)
+            except OSError as error:
+                refusal = error
+                end.close()
+            except BaseException:
+                end.close()
+                raise
+        raise refusal or OSError(f"{host} has no address")
 
     return connect
+
+
+def _prepare(end: socket.socket, buffer_bytes: int) -> None:
+    """Before it listens or connects, since the window's scale follows from the buffer."""
+    end.setblocking(False)
+    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        end.setsockopt(socket.SOL_SOCKET, buffer, buffer_bytes)
+    # A window is not opened by less than a segment (RFC 9293 3.8.6.2.2), and loopback's segments of 64 kB are longer
+    # than such a buffer: each time it ran full, the sender would wait for its persist timer.
+    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT_BYTES)
