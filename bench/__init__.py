@@ -34,7 +34,8 @@ Definitions are those of docs/reference/bench.md. Nothing in the repository impo
       ratios.py        the table of a comparison
       html.py          write_report(): report.html of a run       pair.py  that of a comparison
       figures.py       pictures over time       curves.py  of distributions       bars.py  of parts, workers, ratios
-      svg.py           matplotlib's door: small SVG in the page's colours       page.py, style.css  where text becomes HTML
+      svg.py           matplotlib's door: small SVG in the page's colours
+      page.py          where text becomes HTML, with style.css
 
     bench/scenarios/   questions that take several runs: python -m bench.scenarios NAME
     bench/peers/       what the gateway is compared with, started by the scenarios
