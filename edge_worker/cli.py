@@ -1,6 +1,7 @@
-"""The command line `edge-worker`: reads the configuration, runs the worker, turns signals into drain and stop.
+"""The command line `edge-worker`: reads the configuration, runs one command, turns signals into drain and stop.
 
-Exits 0 after a drain, 2 for a configuration that cannot be used (before anything is dialled).
+Exits 0 after a drain or when every file was classified, 1 when a file was not, 2 for a configuration that cannot be
+used (before anything is dialled or listened on). A command's libraries are loaded when it runs, not before.
 """
 
 from __future__ import annotations
@@ -11,62 +12,134 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-from edge_worker.app import Worker
-from edge_worker.config import ConfigError, load
+from edge_worker.config import ConfigError, load, load_local
 from edge_worker.logs import set_up_logs
-from edge_worker.options import add_options
+from edge_worker.options import CONNECT, LOCAL, Option, add_options
+
+T = TypeVar("T")
 
 log = logging.getLogger("edge_worker.cli")
 
 
+class _Stoppable(Protocol):
+    """What runs until it is told to drain."""
+
+    async def run(self) -> bool:
+        """False when it was stopped before its models were loaded."""
+
+    def stop(self) -> None:
+        """Begins to drain."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The console script. Returns the exit status."""
-    parser = _parser()
-    flags = parser.parse_args(arguments)
+    flags = _parser().parse_args(arguments)
     try:
-        config = load(flags, os.environ)
-        set_up_logs(config.log_format, config.log_level)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_connect(Worker(config)))
+        status: int = flags.run(flags)
     except ConfigError as error:
         for problem in str(error).splitlines():
             print(f"edge-worker: {problem}", file=sys.stderr)
         return 2
-    return 0
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="edge-worker", description="Runs models behind a firewall for a gateway.")
+    parser = argparse.ArgumentParser(prog="edge-worker", description="Runs models: for a gateway, or on its own.")
     commands = parser.add_subparsers(dest="command", required=True)
-    connect = commands.add_parser(
+
+    def add(
+        name: str, run: Callable[[argparse.Namespace], int], options: Sequence[Option], help: str, more: str
+    ) -> Any:
+        command = commands.add_parser(
+            name,
+            help=help,
+            description=more,
+            epilog="A flag beats its variable (in brackets); an empty variable counts as not set. Lists in a variable "
+            "are separated by commas. More: docs/reference/command-line.md",
+            allow_abbrev=False,  # or `--token SECRET` would be read as --token-file, and shown in its error
+        )
+        command.set_defaults(run=run)
+        add_options(command, options)
+        return command
+
+    add(
         "connect",
-        help="dial out to one or more gateways and serve what they send",
-        description="Dials out to one or more gateways and serves what they send, until SIGTERM; then drains.",
-        epilog="A flag beats its variable (in brackets); an empty variable counts as not set. Lists in a variable are "
-        "separated by commas. The token itself can be given by the variable TOKEN only. "
-        "More: docs/reference/command-line.md",
-        allow_abbrev=False,  # or `--token SECRET` would be read as --token-file, and shown in its error
+        _connect,
+        CONNECT,
+        "dial out to one or more gateways and serve what they send",
+        "Dials out to one or more gateways and serves what they send, until SIGTERM; then drains. The token itself can "
+        "be given by the variable TOKEN only.",
     )
-    add_options(connect)
+    local = add(
+        "local",
+        _local,
+        LOCAL,
+        "classify files on this machine",
+        "Classifies files on this machine, without a gateway or a network, and says where the time went.",
+    )
+    local.add_argument("model", metavar="MODEL", help="the model to ask")
+    local.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="image files")
     return parser
 
 
-async def _connect(worker: Worker) -> None:
+# --- connect ----------------------------------------------------------------------------------------------------------
+
+
+def _connect(flags: argparse.Namespace) -> int:
+    from edge_worker.app import Worker
+
+    config = load(flags, os.environ)
+    set_up_logs(config.log_format, config.log_level)
+    _run(_until_signalled(Worker(config)))
+    return 0
+
+
+async def _until_signalled(server: _Stoppable) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _on_signal, worker, number)
-    if not await worker.run():
+        loop.add_signal_handler(number, _on_signal, server, number)
+    if not await server.run():
         os._exit(0)  # nothing was begun, and a model that is being loaded on a thread cannot be stopped
 
 
-def _on_signal(worker: Worker, number: signal.Signals) -> None:
+def _on_signal(server: _Stoppable, number: signal.Signals) -> None:
     """The first signal drains; a second one means now: there is nothing here that would be worth saving."""
     loop = asyncio.get_running_loop()
     for again in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(again, os._exit, 128 + number)
-    worker.stop()
+    server.stop()
+
+
+# --- local ------------------------------------------------------------------------------------------------------------
+
+
+def _local(flags: argparse.Namespace) -> int:
+    from edge_worker.local import run_local
+    from edge_worker.local_report import as_document, as_table, shown
+
+    config = load_local(flags, os.environ)
+    set_up_logs("console", "warning")
+    try:
+        run = _run(run_local(config))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    for one in run.files:
+        if one.error:
+            print(f"edge-worker: {shown(str(one.file))}: {one.error}", file=sys.stderr)
+    print(as_document(run) if config.as_json else as_table(run))
+    return 1 if any(one.error for one in run.files) else 0
+
+
+# --- the event loop ---------------------------------------------------------------------------------------------------
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:  # Any: what a coroutine is sent is nobody's business
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(work)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

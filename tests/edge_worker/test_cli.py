@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from edge_worker import cli
-from edge_worker.options import CONNECT
+from edge_worker.options import CONNECT, LOCAL, Option
 
 PAGE = Path(__file__).parents[2] / "docs/reference/command-line.md"
+COMMANDS: dict[str, Sequence[Option]] = {"connect": CONNECT, "local": LOCAL}
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -24,7 +27,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
 
 @pytest.fixture(autouse=True)
 def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TOKEN", *(option.variable for option in CONNECT)):
+    for name in ("TOKEN", *(option.variable for options in COMMANDS.values() for option in options)):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -73,20 +76,58 @@ def test_a_token_cannot_be_given_as_a_flag(capsys: pytest.CaptureFixture[str]) -
     assert "is not a file" not in text
 
 
-def test_the_help_shows_each_option_in_its_group(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("command", "options"), COMMANDS.items())
+def test_the_help_shows_each_option_in_its_group(
+    command: str, options: Sequence[Option], capsys: pytest.CaptureFixture[str]
+) -> None:
     """Flag, variable and group of each are there."""
     with pytest.raises(SystemExit) as left:
-        cli.main(["connect", "--help"])
+        cli.main([command, "--help"])
     assert left.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    for option in CONNECT:
+    for option in options:
         assert f"--{option.flag}" in text
         assert f"[{option.variable}]" in text
         assert f"{option.group}:" in text
 
 
-def test_the_page_has_a_row_for_each_option() -> None:
+@pytest.mark.parametrize(("command", "options"), COMMANDS.items())
+def test_the_page_has_a_row_for_each_option(command: str, options: Sequence[Option]) -> None:
     """Flag, variable and default of each option are in the reference, in the order of the help, and no others."""
-    section = PAGE.read_text(encoding="utf-8").partition("## edge-worker connect")[2]
+    section = PAGE.read_text(encoding="utf-8").partition(f"## edge-worker {command}\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `--([a-z-]+)[^`]*` \| `([A-Z_]+)` \| (?:`([^`]*)` )?\|", section, re.MULTILINE)
-    assert rows == [(option.flag, option.variable, option.default) for option in CONNECT]
+    assert rows == [(option.flag, option.variable, option.default) for option in options]
+
+
+def test_one_variable_means_one_thing() -> None:
+    """Commands share a variable only with all that is said of it."""
+    said: dict[str, Option] = {}
+    for option in (option for options in COMMANDS.values() for option in options):
+        assert said.setdefault(option.variable, option) == option
+
+
+def test_files_are_classified_on_this_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Status 0 when each was answered; with --json the output is one document."""
+    file = tmp_path / "file"
+    file.write_bytes(b"abc")
+    assert cli.main(["local", "echo", str(file), "--backend", "echo", "--json", "--repeat", "2"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["images"][0]["bytes"] == 3
+    assert err == ""
+
+
+def test_a_file_that_failed_is_a_line_and_status_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The others are in the table all the same."""
+    file = tmp_path / "file"
+    file.touch()
+    assert cli.main(["local", "echo", str(file), str(tmp_path / "none"), "--backend", "echo"]) == 1
+    out, err = capsys.readouterr()
+    assert err == f"edge-worker: {tmp_path / 'none'}: No such file or directory\n"
+    assert str(file) in out
+    assert "1 of 2 files failed" in out
+
+
+def test_a_model_that_is_not_here_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing can be asked of it: status 2, and which models there are."""
+    status, text = run(capsys, "local", "cats", "x.jpg", "--backend", "echo")
+    assert (status, text) == (2, "edge-worker: model = 'cats': is not here; there are: echo\n")

@@ -1,0 +1,122 @@
+"""What `edge-worker local` adds to the bare engine: the same images through both, in turns, as a ratio.
+
+    .venv/bin/python bench/local_cost.py --model mobilenet_v2 --model-dir ../shared/data/models IMAGE...
+
+Bare is a file's reading, decode, preprocess, inference and postprocess, called one after the other. Both have a network
+of their own and the same number of threads. They alternate image by image, so that a busy machine disturbs both alike;
+what is reported is the median of the pairs' differences, which a disturbed pair cannot move far. On a machine with more
+to do than it has cores, the wall time of local has a wait for a core in it, for the answer goes from one thread to
+another; its CPU time tells what local itself costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from edge_worker.backends.factory import open_backend
+from edge_worker.backends.image import decode_image
+from edge_worker.backends.opencv_dnn import OpenCVLoader
+from edge_worker.backends.preprocess import to_batch, to_json, to_probabilities
+from edge_worker.backends.settings import DEFAULT_MAX_PIXELS as MAX_PIXELS
+from edge_worker.backends.settings import BackendSettings
+from edge_worker.config import LocalConfig
+from edge_worker.local import Classifier
+from edge_worker.models.registry import find_models, read_verified
+
+
+class Cost(NamedTuple):
+    """Of one image, or a moment."""
+
+    wall_s: float
+    cpu_s: float
+    """Of all threads of this process."""
+
+
+class Pair(NamedTuple):
+    """One image, both ways."""
+
+    bare: Cost
+    local: Cost
+
+
+def bare(model: str, model_dirs: Sequence[Path], top: int) -> Callable[[Path], bytes]:
+    """One file's answer, with nothing around the engine."""
+    found = next(one for one in find_models(model_dirs) if one.name == model)
+    spec = found.spec
+    assert spec is not None, found.failure
+    engine = OpenCVLoader().load(spec, read_verified(found))
+
+    def answer(file: Path) -> bytes:
+        pixels = decode_image(file.read_bytes(), MAX_PIXELS, least=(spec.input.width, spec.input.height))
+        row = to_probabilities(engine.predict(to_batch(pixels, spec.input)), spec.output.softmax)[0]
+        return to_json(spec.name, spec.version, row, found.labels, top)
+
+    return answer
+
+
+async def measure(model: str, settings: BackendSettings, images: Sequence[Path], rounds: int) -> list[Pair]:
+    """One pair for each image of each round, the two in changing order."""
+    backend = open_backend("opencv_dnn", settings)
+    (served,) = (one for one in await backend.start() if one.name == model)
+    answer = bare(model, settings.model_dirs, top=1)
+    pairs = []
+    for number, image in enumerate(list(images) * rounds):
+        config = LocalConfig(model, (image,), 1, 1, 1, False, "opencv_dnn", settings, 1 << 26)
+        before = _bare_cost(answer, image) if number % 2 else None
+        began = _now()
+        run = await Classifier(backend, config).run(served)
+        local = _since(began)
+        assert run.answers == 1, run.files[0].error
+        pairs.append(Pair(before or _bare_cost(answer, image), local))
+    await backend.close()
+    return pairs
+
+
+def _now() -> Cost:
+    return Cost(time.perf_counter(), time.process_time())
+
+
+def _since(began: Cost) -> Cost:
+    now = _now()
+    return Cost(now.wall_s - began.wall_s, now.cpu_s - began.cpu_s)
+
+
+def _bare_cost(answer: Callable[[Path], bytes], image: Path) -> Cost:
+    began = _now()
+    answer(image)
+    return _since(began)
+
+
+def main() -> int:
+    """Prints the medians, and what local adds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="digits")
+    parser.add_argument("--model-dir", type=Path, action="append", default=[])
+    parser.add_argument("--threads", type=int, default=1, help="of one inference")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
+    flags = parser.parse_args()
+    settings = BackendSettings(threads=flags.threads, model_dirs=tuple(flags.model_dir))
+    pairs = asyncio.run(measure(flags.model, settings, flags.images, flags.rounds))
+    load = os.getloadavg()[0]
+    print(f"{len(pairs)} pairs of {flags.model}; {flags.threads} thread(s), {os.cpu_count()} cores, load {load:.1f}")
+    for at, name in enumerate(("wall", "CPU")):
+        bare_s = statistics.median(pair.bare[at] for pair in pairs)
+        added_s = statistics.median(pair.local[at] - pair.bare[at] for pair in pairs)
+        print(f"{name}: bare {bare_s * 1e3:.3f} ms; local adds {added_s * 1e6:.0f} us, {added_s / bare_s:.2%}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
