@@ -46,11 +46,12 @@ def replaced(text: str, name: str, content: str) -> str:
 
 def write_page(progress: Progress, page: Path = PAGE, scale: float = 1.0) -> None:
     """Runs every study and writes the page and its pictures beside it."""
-    text = page.read_text(encoding="utf-8")
-    text = replaced(text, "machine", f"{_machine()}, {datetime.now(UTC):%-d %B %Y}. Made by `{COMMAND}`.")
-    for name, study in TABLES.items():
-        text = replaced(text, name, markdown(study(progress, scale)))
+    blocks = {name: markdown(study(progress, scale)) for name, study in TABLES.items()}
+    blocks["machine"] = f"{_machine()}, {datetime.now(UTC):%-d %B %Y}. Made by `{COMMAND}`."
     draw(progress, page.parent, scale)
+    text = page.read_text(encoding="utf-8")  # only now: the studies take minutes, and somebody may have edited it
+    for name, block in blocks.items():
+        text = replaced(text, name, block)
     page.write_text(text, encoding="utf-8")
 
 
