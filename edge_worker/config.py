@@ -199,6 +199,8 @@ def _engine(values: Mapping[str, Any]) -> BackendSettings:
         model_dirs=values["model-dir"],
         embedded=not values["no-embedded"],
         max_pixels=values["max-pixels"],
+        max_batch=values["max-batch"],
+        max_batch_wait_us=values["max-batch-wait-us"],
         device=values["device"],
         require_gpu=values["require-gpu"],
         xla=values["xla"],

@@ -106,7 +106,9 @@ class ExchangeRunner:
         head = request.head
         if head.method == PROBE_METHOD:
             return await self._backend.probe(head.model)
-        return await self._backend.answer(Call(head.model, head.method, head.path, head.metadata, request.body))
+        deadline_at = request.began_at + head.deadline_ms / 1000 if head.deadline_ms else None
+        call = Call(head.model, head.method, head.path, head.metadata, request.body, deadline_at)
+        return await self._backend.answer(call)
 
     def _answered(self, request: WholeRequest, answer: Answer, began: float) -> Answered:
         ended = self._clock()

@@ -16,6 +16,7 @@ from typing import Any
 from edge_worker.backends.factory import BACKENDS, DEVICE
 from edge_worker.backends.service_time import parse_service_time
 from edge_worker.backends.settings import BackendSettings
+from edge_worker.batch_rules import MAX_BATCH, MAX_WAIT_US
 from edge_worker.dialer import tunnel_url
 
 _NAME = re.compile(r"[!-.0-~]{1,128}")
@@ -122,6 +123,8 @@ _ENGINE = (
     Option("require-gpu", "REQUIRE_GPU", _flag, "false", "do not start without a GPU", COMPUTING, _SWITCH),
     Option("xla", "XLA", _flag, "false", "let tensorflow compile each network", COMPUTING, _SWITCH),
     Option("mixed-precision", "MIXED_PRECISION", _flag, "false", "float16 where a GPU gains", COMPUTING, _SWITCH),
+    Option("max-batch", "MAX_BATCH", _whole(0, MAX_BATCH), "0", "largest; 0: the model's own", COMPUTING, "PICTURES"),
+    Option("max-batch-wait-us", "MAX_BATCH_WAIT_US", _whole(0, MAX_WAIT_US), "0", "for others", COMPUTING, "MICROS"),
     Option("max-pixels", "MAX_PIXELS", _whole(1, 1 << 32), _PIXELS, "largest picture", COMPUTING, "PIXELS"),
     Option("max-body-bytes", "MAX_BODY_BYTES", _whole(1, 1 << 31), _BODY, "longest body or file", COMPUTING, "BYTES"),
     Option(

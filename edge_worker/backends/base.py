@@ -49,6 +49,8 @@ class Call:
     path: str
     metadata: Sequence[tuple[str, str]]
     body: bytes | memoryview
+    deadline_at: float | None = None
+    """When its answer is worth nothing any more, in seconds of the monotonic clock; None for never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Answer:
     content_type: str = "application/json"
     status: int = 200
     durations_s: Mapping[str, float] = field(default_factory=dict)
-    """Seconds by step: decode, preprocess, inference, postprocess."""
+    """Seconds by step: decode, preprocess, batch_wait, inference, postprocess."""
 
 
 class Backend(Protocol):

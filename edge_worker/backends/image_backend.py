@@ -1,27 +1,26 @@
 """A backend for pictures: the way from a request's bytes to labels, around any engine.
 
-The event loop only waits here: each model has as many threads as slots, and each thread takes a network of its own
-for the time of one call. Refuses nothing about admission or deadlines; a call that is cancelled before its thread
-began never runs.
+Finds, loads and warms up the models, and says which cannot be served and why; how one of them answers is in
+loaded_model.py. Refuses nothing about admission or deadlines; a call that is cancelled before its thread began never
+runs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import queue
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from urllib.parse import parse_qs
 
-import cv2
 import numpy as np
 
 from edge_worker.backends.base import Answer, BackendFailed, BadInput, Call, ServedModel
 from edge_worker.backends.engine import Engine, EngineLoader
-from edge_worker.backends.image import decode_image, quiet_decoders
-from edge_worker.backends.preprocess import Batch, to_batch, to_json, to_probabilities
+from edge_worker.backends.image import quiet_decoders
+from edge_worker.backends.loaded_model import BatchedModel, LoadedModel, SingleModel
+from edge_worker.backends.preprocess import Batch, to_batch, to_probabilities
 from edge_worker.backends.settings import BackendSettings
+from edge_worker.batch_rules import BatchRule
+from edge_worker.fine_clock import FineClock
 from edge_worker.models.registry import FoundModel, find_models, read_verified
 from edge_worker.models.spec import ModelSpec, SpecError
 
@@ -40,19 +39,21 @@ class ImageBackend:
         self._loader = loader
         self._settings = settings
         self._threads = threads
-        self._models: dict[str, _Loaded] = {}
+        self._models: dict[str, LoadedModel] = {}
+        self._clock: FineClock | None = None
 
     async def start(self) -> Sequence[ServedModel]:
         """Finds, verifies, loads and warms up. Raises SpecError when a model dir itself cannot be read."""
-        return await asyncio.to_thread(self._start)
+        loop = asyncio.get_running_loop()
+        return await asyncio.to_thread(self._start, loop)
 
-    def _start(self) -> list[ServedModel]:
+    def _start(self, loop: asyncio.AbstractEventLoop) -> list[ServedModel]:
         quiet_decoders()
         self._loader.prepare(self._threads)
         found = find_models(self._settings.model_dirs, self._settings.embedded)
-        return [self._serve(model) for model in found]
+        return [self._serve(model, loop) for model in found]
 
-    def _serve(self, model: FoundModel) -> ServedModel:
+    def _serve(self, model: FoundModel, loop: asyncio.AbstractEventLoop) -> ServedModel:
         if model.spec is None:
             return self._failed(model.name, "", model.failure)
         try:
@@ -60,15 +61,32 @@ class ImageBackend:
         except (SpecError, OSError, BackendFailed, ValueError, MemoryError) as error:
             reason = str(error) or type(error).__name__
             return self._failed(model.name, model.spec.version, f"{model.folder / model.spec.file}: {reason}")
-        self._models[model.name] = _Loaded(model.spec, model.labels, engines, self._settings.max_pixels)
+        self._models[model.name] = self._ready(model, model.spec, engines, loop)
         metadata = {**_metadata(model.spec, len(model.labels), self.name), **self._loader.describe()}
-        return ServedModel(model.name, model.spec.version, self._settings.slots, metadata=metadata)
+        rule = self._rule(model.spec)
+        if rule.is_on:
+            metadata["batching"] = {"max_batch": rule.max_batch, "max_wait_us": rule.max_wait_us}
+        slots = rule.calls_at_once(self._settings.slots)
+        return ServedModel(model.name, model.spec.version, slots, metadata=metadata)
+
+    def _ready(
+        self, model: FoundModel, spec: ModelSpec, engines: Sequence[Engine], loop: asyncio.AbstractEventLoop
+    ) -> LoadedModel:
+        rule, max_pixels = self._rule(spec), self._settings.max_pixels
+        if not rule.is_on:
+            return SingleModel(spec, model.labels, engines, max_pixels)
+        self._clock = self._clock or FineClock(loop)
+        return BatchedModel(spec, model.labels, engines, max_pixels, rule, self._clock)
+
+    def _rule(self, spec: ModelSpec) -> BatchRule:
+        settings = self._settings
+        return BatchRule(settings.max_batch, settings.max_batch_wait_us) if settings.max_batch else spec.batching
 
     def _failed(self, name: str, version: str, failure: str) -> ServedModel:
         return ServedModel(name, version, self._settings.slots, failure=failure[:MAX_FAILURE])
 
     def _load(self, model: FoundModel, spec: ModelSpec) -> list[Engine]:
-        """A network for each slot, each warmed up with a real inference. Raises what a broken model can raise."""
+        """A network for each slot, warmed up in every size of batch. Raises what a broken model can raise."""
         if spec.format not in self._loader.formats:
             allowed = ", ".join(self._loader.formats)
             raise SpecError(f"format = {spec.format!r}: {self.name} loads {allowed}")
@@ -77,9 +95,8 @@ class ImageBackend:
         engines = [self._loader.load(spec, content) for _ in range(count)]
         blank = to_batch(np.zeros((spec.input.height, spec.input.width, 3), np.uint8), spec.input)
         for engine in engines:
-            row = to_probabilities(engine.predict(blank), spec.output.softmax)
-            if row.shape != (1, len(model.labels)):
-                raise SpecError(f"the network gives {row.shape[-1]} numbers, but there are {len(model.labels)} labels")
+            for size in self._rule(spec).sizes:
+                _warm_up(engine, np.repeat(blank, size, axis=0), spec, len(model.labels))
         return engines * (self._settings.slots // count)
 
     async def answer(self, call: Call) -> Answer:
@@ -87,20 +104,22 @@ class ImageBackend:
         model = self._models.get(call.model)
         if model is None:
             raise BadInput("unknown_model", f"this worker does not serve the model {call.model!r}")
-        return await model.run(call.body, parse_top(call.path))
+        return await model.run(call.body, parse_top(call.path), call.deadline_at)
 
     async def probe(self, model: str) -> Answer:
         """A picture of the input's size, made here, goes the whole way."""
         loaded = self._models.get(model)
         if loaded is None:
             raise BackendFailed(f"the model {model!r} is not loaded")
-        return await loaded.run(loaded.sample, DEFAULT_TOP)
+        return await loaded.run(loaded.sample, DEFAULT_TOP, None)
 
     async def close(self) -> None:
         """Waits for the threads and lets the networks go."""
         models, self._models = self._models, {}
         for model in models.values():
-            await asyncio.to_thread(model.close)
+            await model.close()
+        if self._clock is not None:
+            self._clock.close()
 
 
 def parse_top(path: str) -> int:
@@ -111,70 +130,13 @@ def parse_top(path: str) -> int:
     raise BadInput("bad_request", f"top = {text[:40]!r}: must be a whole number from 1 to {MAX_TOP}")
 
 
-class _Loaded:
-    """One model ready to answer: its threads, and the networks that they take and give back."""
-
-    def __init__(self, spec: ModelSpec, labels: tuple[str, ...], engines: list[Engine], max_pixels: int) -> None:
-        self._spec = spec
-        self._labels = labels
-        self._max_pixels = max_pixels
-        self._free: queue.SimpleQueue[Engine] = queue.SimpleQueue()  # never longer than the slots
-        for engine in engines:
-            self._free.put(engine)
-        self._threads = ThreadPoolExecutor(len(engines), thread_name_prefix=f"model-{spec.name}")
-        self.sample = _sample(spec)
-
-    async def run(self, body: bytes | memoryview, top: int) -> Answer:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, body, top)
-
-    def _run(self, body: bytes | memoryview, top: int) -> Answer:
-        watch = _Watch(time.perf_counter)
-        spec = self._spec
-        size = (spec.input.width, spec.input.height)
-        pixels = decode_image(body, self._max_pixels, least=size)
-        watch.lap("decode")
-        batch = to_batch(pixels, spec.input)
-        watch.lap("preprocess")
-        outputs = self._predict(batch)
-        watch.lap("inference")
-        try:
-            row = to_probabilities(outputs, spec.output.softmax)[0]
-        except ValueError as error:
-            raise BackendFailed(f"{spec.name}: {error}") from error
-        answer = to_json(spec.name, spec.version, row, self._labels, top)
-        watch.lap("postprocess")
-        return Answer(answer, durations_s=watch.laps_s)
-
-    def _predict(self, batch: Batch) -> Batch:
-        engine = self._free.get_nowait()  # there is one for each thread
-        try:
-            return engine.predict(batch)
-        finally:
-            self._free.put(engine)
-
-    def close(self) -> None:
-        self._threads.shutdown(wait=True, cancel_futures=True)
-
-
-class _Watch:
-    """Seconds between laps, by name, in order."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._last = clock()
-        self.laps_s: dict[str, float] = {}
-
-    def lap(self, name: str) -> None:
-        now = self._clock()
-        self.laps_s[name] = now - self._last
-        self._last = now
-
-
-def _sample(spec: ModelSpec) -> bytes:
-    """A PNG of the input's size with light in it."""
-    ramp = np.linspace(0, 255, spec.input.width, dtype=np.uint8)
-    _, png = cv2.imencode(".png", np.tile(ramp, (spec.input.height, 1)))
-    return png.tobytes()
+def _warm_up(engine: Engine, batch: Batch, spec: ModelSpec, labels: int) -> None:
+    """Raises SpecError when what comes out is not one number a label for each picture, BackendFailed for the rest."""
+    rows = to_probabilities(engine.predict(batch), spec.output.softmax)
+    if len(rows) != len(batch):
+        raise SpecError(f"the network answers a batch of {len(batch)} with {len(rows)} results: it takes one at a time")
+    if rows.shape[1] != labels:
+        raise SpecError(f"the network gives {rows.shape[1]} numbers, but there are {labels} labels")
 
 
 def _metadata(spec: ModelSpec, labels: int, engine: str) -> dict[str, object]:

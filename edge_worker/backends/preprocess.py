@@ -46,11 +46,18 @@ def to_probabilities(outputs: NDArray[np.float32], softmax_done: bool) -> NDArra
     return cast("NDArray[np.float32]", powers / powers.sum(axis=1, keepdims=True))
 
 
-def to_json(model: str, version: str, row: NDArray[np.float32], labels: Sequence[str], top: int) -> bytes:
-    """The answer for one picture: the `top` likeliest classes, the likeliest first, equals by index."""
+def to_json(
+    model: str, version: str, row: NDArray[np.float32], labels: Sequence[str], top: int, batch_size: int | None = None
+) -> bytes:
+    """The answer for one picture: the `top` likeliest classes, the likeliest first, equals by index.
+
+    `batch_size` is how many pictures the network was given together; None where it is always one.
+    """
     order = np.argsort(-row, kind="stable")[:top]
     predictions = [{"index": int(i), "label": labels[i], "probability": round(float(row[i]), 6)} for i in order]
-    answer = {"model": model, "model_version": version, "predictions": predictions}
+    answer: dict[str, object] = {"model": model, "model_version": version, "predictions": predictions}
+    if batch_size is not None:
+        answer["batch_size"] = batch_size
     return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -24,6 +24,10 @@ class BackendSettings:
     """Folders of model folders, or model folders."""
     embedded: bool = True
     """Also serve the digit classifier that is shipped."""
+    max_batch: int = 0
+    """Pictures of the largest batch of every model; 1: no batching; 0: as each model's description says."""
+    max_batch_wait_us: int = 0
+    """Microseconds that the first of a batch waits for others while a network is free; goes with max_batch."""
     max_pixels: int = DEFAULT_MAX_PIXELS
     """A picture of more pixels is refused from its header."""
     device: str = "auto"

@@ -12,8 +12,10 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from edge_worker.batch_rules import MAX_BATCH, MAX_WAIT_US, BatchRule
 
 FORMATS = ("tf-frozen", "onnx", "saved-model", "keras")
 FOLDER_FORMATS = ("saved-model",)
@@ -100,6 +102,8 @@ class ModelSpec:
     """Line n, from 0, names output n. Empty when `labels` holds them."""
     labels: tuple[str, ...]
     """The labels written in the description itself; empty when `labels_file` names a file."""
+    batching: BatchRule = field(default_factory=BatchRule)
+    """Whether and how its calls are put together, where the worker's own setting leaves it to the model."""
 
 
 def parse_spec(text: str) -> ModelSpec:
@@ -109,7 +113,7 @@ def parse_spec(text: str) -> ModelSpec:
     except tomllib.TOMLDecodeError as error:
         raise SpecError(f"is not TOML: {error}") from error
     root = _Table(document, "")
-    root.only(("name", "version", "file", "sha256", "format", "weights", "input", "output", "labels"))
+    root.only(("name", "version", "file", "sha256", "format", "weights", "input", "output", "labels", "batching"))
     labels = root.table("labels", ("file", "names"))
     spec = ModelSpec(
         name=root.matching("name", _NAME, "letters, digits, '.', '_' and '-', up to 100, the first a letter or digit"),
@@ -122,6 +126,7 @@ def parse_spec(text: str) -> ModelSpec:
         output=_parse_output(root.table("output", ("name", "softmax"))),
         labels_file=labels.matching("file", _FILE, "the name of a file in the model's own folder", default=""),
         labels=labels.texts("names"),
+        batching=_parse_batching(root.table("batching", ("max_batch", "max_wait_us"), default={})),
     )
     if bool(spec.labels_file) == bool(spec.labels):
         raise SpecError("[labels]: exactly one of labels.file and labels.names must be given")
@@ -150,6 +155,10 @@ def _parse_input(table: _Table) -> InputSpec:
     )
 
 
+def _parse_batching(table: _Table) -> BatchRule:
+    return BatchRule(table.whole("max_batch", 1, MAX_BATCH, 1), table.whole("max_wait_us", 0, MAX_WAIT_US, 0))
+
+
 def _parse_output(table: _Table) -> OutputSpec:
     return OutputSpec(name=table.text("name", default=""), softmax=table.flag("softmax"))
 
@@ -169,8 +178,8 @@ class _Table:
                 hint = f"did you mean {self._path}{near[0]}?" if near else f"there are {', '.join(known)}"
                 raise SpecError(f"{self._path}{key[:80]}: no such field; {hint}")
 
-    def table(self, key: str, known: tuple[str, ...]) -> _Table:
-        value = self._values.get(key)
+    def table(self, key: str, known: tuple[str, ...], default: Mapping[str, Any] | None = None) -> _Table:
+        value = self._values.get(key, default)
         if not isinstance(value, Mapping):
             raise SpecError(f"[{key}]: this table is missing")
         table = _Table(value, f"{self._path}{key}.")
@@ -209,6 +218,12 @@ class _Table:
         if type(value) is int and 1 <= value <= MAX_SIDE_PX:
             return value
         raise self.refusal(key, f"a whole number of pixels from 1 to {MAX_SIDE_PX}")
+
+    def whole(self, key: str, low: int, high: int, default: int) -> int:
+        value = self._values.get(key, default)
+        if type(value) is int and low <= value <= high:
+            return value
+        raise self.refusal(key, f"a whole number from {low} to {high}")
 
     def flag(self, key: str) -> bool:
         value = self._values.get(key)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from gateway.dispatch.model import Timing
 
 GATEWAY_STAGES = ("auth", "upload", "queue", "tunnel_out")
-WORKER_STAGES = ("worker_queue", "decode", "preprocess", "inference", "postprocess")
+WORKER_STAGES = ("worker_queue", "decode", "preprocess", "batch_wait", "inference", "postprocess")
 STAGES = (*GATEWAY_STAGES, *WORKER_STAGES, "tunnel_back", "total")
 """In the order in which they happen. `total` is the gateway's own: from the request's head to the answer's."""
 

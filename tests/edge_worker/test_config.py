@@ -57,6 +57,8 @@ EACH = [
     ("require-gpu", "true", "false", True, False),
     ("xla", "true", "false", True, False),
     ("mixed-precision", "true", "false", True, False),
+    ("max-batch", "8", "1", 8, 1),
+    ("max-batch-wait-us", "200", "1000000", 200, 1_000_000),
     ("max-pixels", "1000", "2000", 1000, 2000),
     ("max-body-bytes", "1000", "2000", 1000, 2000),
     ("echo-model", "a", "b", ("a",), ("b",)),

@@ -53,6 +53,14 @@ async def test_a_request_is_answered() -> None:
     assert result.head.durations_us == (("worker_queue", 500_000), ("decode", 1000), ("inference", 20_000))
 
 
+@pytest.mark.parametrize(("deadline_ms", "deadline_at"), [(0, None), (2500, 7.5)])
+async def test_the_backend_is_told_the_deadline(deadline_ms: int, deadline_at: float | None) -> None:
+    """Counted from when the request's head came; what waits in a batch must know it."""
+    backend = FakeBackend(ANSWER)
+    await runner(backend, now=6.0).run(request(deadline_ms=deadline_ms, began_at=5.0))
+    assert backend.calls[0].deadline_at == deadline_at
+
+
 async def test_a_probe_uses_the_backends_own_sample() -> None:
     """PROBE runs the backend's probe over the same slots, and no call."""
     backend = FakeBackend(ANSWER)

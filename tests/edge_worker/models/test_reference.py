@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_worker.backends import image_header, settings
+from edge_worker.batch_rules import BatchRule
 from edge_worker.models import registry, spec
 from edge_worker.models.spec import InputSpec, ModelSpec, OutputSpec, parse_spec
 
@@ -25,9 +26,10 @@ def example(page: str) -> str:
 def fields() -> list[str]:
     """Every field that a description may have, in full."""
     plain = [field.name for field in dataclasses.fields(ModelSpec)]
-    plain = [name for name in plain if name not in ("input", "output", "labels", "labels_file")]
+    plain = [name for name in plain if name not in ("input", "output", "labels", "labels_file", "batching")]
     tables = [f"input.{field.name}" for field in dataclasses.fields(InputSpec)]
     tables += [f"output.{field.name}" for field in dataclasses.fields(OutputSpec)]
+    tables += [f"batching.{field.name}" for field in dataclasses.fields(BatchRule)]
     return [*plain, *tables, "labels.file", "labels.names"]
 
 

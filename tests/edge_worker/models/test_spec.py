@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_worker.batch_rules import BatchRule
 from edge_worker.models.registry import EMBEDDED, KNOWN
 from edge_worker.models.spec import InputSpec, SpecError, parse_spec
 
@@ -72,6 +73,28 @@ def test_a_grey_input_has_one_channel() -> None:
     text = changed('colour = "BGR"', 'colour = "GRAY"').replace("[103.94, 116.78, 123.68]", "127.5")
     assert parse_spec(text).input.shape == (-1, 1, 192, 224)
     assert parse_spec(text.replace("NCHW", "NHWC")).input.shape == (-1, 192, 224, 1)
+
+
+def test_batching_is_off_unless_it_is_asked_for() -> None:
+    """A description without the table batches nothing; with it, its two numbers arrive."""
+    assert not parse_spec(TEXT).batching.is_on
+    assert parse_spec(TEXT + "[batching]\nmax_batch = 8\nmax_wait_us = 500\n").batching == BatchRule(8, 500)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("max_batch = 0", "batching.max_batch = 0: must be a whole number from 1 to 256"),
+        ("max_batch = true", "batching.max_batch = True: must be"),
+        ("max_wait_us = 1000001", "batching.max_wait_us = 1000001: must be a whole number from 0 to 1000000"),
+        ("max_wait_ms = 1", "batching.max_wait_ms: no such field; did you mean batching.max_wait_us?"),
+    ],
+)
+def test_a_mistake_about_batching_is_named(line: str, message: str) -> None:
+    """The field in full, its value and what is allowed."""
+    with pytest.raises(SpecError) as caught:
+        parse_spec(f"{TEXT}[batching]\n{line}\n")
+    assert message in str(caught.value)
 
 
 def test_labels_may_be_written_in_place() -> None:
