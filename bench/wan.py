@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import signal
 import sys
@@ -182,18 +181,17 @@ def _say_start(console: Console, request: Request, port: int, flags: argparse.Na
 
 
 def _say_end(console: Console, tally: Tally, is_json: bool) -> None:
-    with contextlib.suppress(BrokenPipeError):  # whoever started us has left
-        if is_json:
-            console.print(json.dumps(tally.as_json()), markup=False)
-            return
-        console.print(f"{tally.connections} connections, {tally.refused} refused, {tally.resets} reset")
-        for name, way in (("up", tally.up), ("down", tally.down)):
-            late = way.lateness
-            console.print(
-                f"  {name:5} {way.bytes} bytes, {way.lost} packets lost, {way.overflowed} dropped by a full queue, "
-                f"{way.stalls} stalls; late by itself p50 {late.percentile_us(0.5)} us, "
-                f"p99 {late.percentile_us(0.99)} us, at most {late.max_ns / 1000:g} us"
-            )
+    if is_json:
+        console.print(json.dumps(tally.as_json()), markup=False)
+        return
+    console.print(f"{tally.connections} connections, {tally.refused} refused, {tally.resets} reset")
+    for name, way in (("up", tally.up), ("down", tally.down)):
+        late = way.lateness
+        console.print(
+            f"  {name:5} {way.bytes} bytes, {way.lost} packets lost, {way.overflowed} dropped by a full queue, "
+            f"{way.stalls} stalls; late by itself p50 {late.percentile_us(0.5)} us, "
+            f"p99 {late.percentile_us(0.99)} us, at most {late.max_ns / 1000:g} us"
+        )
 
 
 def _address(text: str, flag: str, host: str) -> tuple[str, int]:
