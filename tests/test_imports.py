@@ -33,6 +33,8 @@ ONLY_FROM = {
     "gateway.app": ("gateway/cli.py",),
     "gateway.cli": ("gateway/__main__.py",),
     "edge_worker.app": ("edge_worker/cli.py",),
+    "edge_worker.serve": ("edge_worker/cli.py",),
+    "edge_worker.local": ("edge_worker/cli.py", "edge_worker/local_report.py"),
     "edge_worker.cli": ("edge_worker/__main__.py",),
     "bench": (),
     "demo": (),
@@ -42,7 +44,13 @@ ONLY_FROM = {
 
 DOORS = {
     # app.py hands what http and tunnel built to each other, and names its type; the other two wrap the WebSocket
-    "aiohttp": ("gateway/http/*", "gateway/app.py", "gateway/tunnel/server.py", "gateway/tunnel/channel.py"),
+    "aiohttp": (
+        "gateway/http/*",
+        "gateway/app.py",
+        "gateway/tunnel/server.py",
+        "gateway/tunnel/channel.py",
+        "edge_worker/http/*",
+    ),
     "cryptography": ("gateway/keys.py", "gateway/jwks.py"),
     "cv2": ("edge_worker/backends/*", "edge_worker/models/digits/train.py"),
     "google": ("edge_worker/backends/tensorflow.py",),  # protobuf, which raises what a broken graph is
@@ -61,7 +69,7 @@ DOORS = {
 CLOCKS = ("asyncio", "datetime", "select", "selectors", "socket", "ssl", "threading", "time")
 """What a pure file does without: time is an argument there, and nothing waits."""
 
-PURE = ("wire/*", "gateway/dispatch/policies/*")
+PURE = ("wire/*", "gateway/dispatch/policies/*", "edge_worker/batch_rules.py")
 EXCUSED = {"wire/pump.py": CLOCKS, "wire/channel.py": ("socket",)}
 """pump.py is the one that waits. channel.py declares the coroutines that pump.py awaits, has none itself, and sets an
 option on a socket that it is handed."""
