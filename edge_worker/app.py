@@ -24,6 +24,7 @@ from edge_worker.config import ConfigError, WorkerConfig, is_token
 from edge_worker.dialer import tls_context
 from edge_worker.exchange_runner import ExchangeRunner
 from edge_worker.link import GatewayLink, Identity
+from edge_worker.loading import announce, load_models
 from wire.frames import Load
 from wire.limits import MAX_TOKEN_BYTES, Limits
 
@@ -85,7 +86,7 @@ class Worker:
     async def run(self) -> bool:
         """Serves until `stop`: loads models, dials, drains. False when it was stopped before the models were loaded:
         a thread may still be at it then. Raises ConfigError for models that cannot be looked for."""
-        models = await self._load_models()
+        models = await load_models(self._backend, self._stop)
         if models is None:
             log.info("stopped while loading")
             return False
@@ -99,20 +100,6 @@ class Worker:
     def stop(self) -> None:
         """Begins to drain."""
         self._stop.set()
-
-    async def _load_models(self) -> Sequence[ServedModel] | None:
-        """None when told to stop before they were loaded."""
-        starting = asyncio.create_task(self._backend.start())
-        stopping = asyncio.create_task(self._stop.wait())
-        try:
-            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
-            return await starting if starting.done() else None
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-        finally:
-            starting.cancel()
-            stopping.cancel()
-            await asyncio.wait((starting, stopping))
 
     async def _serve(self, models: Sequence[ServedModel]) -> None:
         self._announce(models)
@@ -132,11 +119,7 @@ class Worker:
     def _announce(self, models: Sequence[ServedModel]) -> None:
         """Failed models are told to the gateway too, and a worker that has no other stays connected: its operators see
         why in the gateway's view, where they look, and not only in this log."""
-        for model in models:
-            if model.failure:
-                log.error("model cannot be served", extra={"model": model.name, "reason": model.failure})
-            else:
-                log.info("model ready", extra={"model": model.name, "version": model.version, "slots": model.slots})
+        announce(models)
         if all(model.failure for model in models):
             log.error("no model can be served", extra={"hint": "connecting all the same, to show the reasons"})
 

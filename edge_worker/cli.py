@@ -16,9 +16,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from edge_worker.config import ConfigError, load, load_local
+from edge_worker.config import ConfigError, load, load_local, load_serve
 from edge_worker.logs import set_up_logs
-from edge_worker.options import CONNECT, LOCAL, Option, add_options
+from edge_worker.options import CONNECT, LOCAL, SERVE, Option, add_options
 
 T = TypeVar("T")
 
@@ -74,6 +74,14 @@ def _parser() -> argparse.ArgumentParser:
         "Dials out to one or more gateways and serves what they send, until SIGTERM; then drains. The token itself can "
         "be given by the variable TOKEN only.",
     )
+    add(
+        "serve",
+        _serve,
+        SERVE,
+        "serve the models over HTTP, without a gateway",
+        "Serves the models over HTTP until SIGTERM; then drains. Nobody is asked for a token: it listens on loopback "
+        "unless it is told otherwise.",
+    )
     local = add(
         "local",
         _local,
@@ -112,6 +120,23 @@ def _on_signal(server: _Stoppable, number: signal.Signals) -> None:
     for again in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(again, os._exit, 128 + number)
     server.stop()
+
+
+# --- serve ------------------------------------------------------------------------------------------------------------
+
+
+def _serve(flags: argparse.Namespace) -> int:
+    try:
+        from edge_worker.serve import WorkerServer
+    except ImportError as error:
+        if error.name != "aiohttp":
+            raise
+        raise ConfigError("serve needs aiohttp: pip install '.[worker,serve]'") from error
+
+    config = load_serve(flags, os.environ)
+    set_up_logs(config.log_format, config.log_level)
+    _run(_until_signalled(WorkerServer(config)))
+    return 0
 
 
 # --- local ------------------------------------------------------------------------------------------------------------

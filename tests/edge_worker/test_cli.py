@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from edge_worker import cli
-from edge_worker.options import CONNECT, LOCAL, Option
+from edge_worker.options import CONNECT, LOCAL, SERVE, Option
 
 PAGE = Path(__file__).parents[2] / "docs/reference/command-line.md"
-COMMANDS: dict[str, Sequence[Option]] = {"connect": CONNECT, "local": LOCAL}
+COMMANDS: dict[str, Sequence[Option]] = {"connect": CONNECT, "serve": SERVE, "local": LOCAL}
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:

@@ -1,0 +1,54 @@
+"""Whether the models still answer: by the newest success of each, and by a real inference where that is long ago.
+
+A server whose engine hangs must not say that it is ready, so being asked costs an inference when nothing else
+proved it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from edge_worker.backends.base import ServedModel
+from edge_worker.exchange_runner import PROBE_METHOD, Answered, ExchangeRunner, NotAnswered, WholeRequest
+from wire.frames import RequestHead
+
+FRESH_S = 10.0
+"""An inference that succeeded this lately proves the next."""
+PROBE_TIMEOUT_MS = 5000
+"""What a probe may take, its wait for a slot included."""
+
+
+class Readiness:
+    """Runs exchanges and remembers which models answered."""
+
+    def __init__(
+        self, runner: ExchangeRunner, models: Sequence[ServedModel], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`models` have just been loaded, which took an inference of each that can be served."""
+        self._runner = runner
+        self._clock = clock
+        self._answered_at = {model.name: clock() for model in models if not model.failure}
+        self._broken = {model.name: "broken" for model in models if model.failure}
+        self._probing = asyncio.Lock()  # one probe at a time, however many ask
+
+    async def run(self, request: WholeRequest) -> Answered | NotAnswered:
+        """The exchange, by the runner."""
+        result = await self._runner.run(request)
+        if isinstance(result, Answered):
+            self._answered_at[request.head.model] = self._clock()
+        return result
+
+    async def states(self) -> Mapping[str, str]:
+        """For each model `ready`, `broken` (could not be loaded), or why its probe failed."""
+        async with self._probing:
+            return {name: await self._state(name) for name in self._answered_at} | self._broken
+
+    async def _state(self, model: str) -> str:
+        now = self._clock()
+        if now - self._answered_at[model] < FRESH_S:
+            return "ready"
+        head = RequestHead(PROBE_METHOD, f"/inference/{model}", model, (), PROBE_TIMEOUT_MS)
+        result = await self.run(WholeRequest(head, b"", now, now))
+        return "ready" if isinstance(result, Answered) else f"not ready: {result.text}"

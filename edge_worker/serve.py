@@ -1,0 +1,117 @@
+"""The worker as an HTTP server, put together: one backend, its slots, and a port. No gateway, no tunnel, no token.
+
+What computes and what stands in front of it are the same as behind a tunnel, so that the two can be compared. Stops by
+draining, as there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_worker.admission import Admission
+from edge_worker.backends.base import Backend, ServedModel
+from edge_worker.backends.factory import open_backend
+from edge_worker.config import ConfigError, ServeConfig
+from edge_worker.exchange_runner import ExchangeRunner
+from edge_worker.http.inference import Inference
+from edge_worker.http.readiness import Readiness
+from edge_worker.http.server import HttpServer, build_app, listen
+from edge_worker.loading import announce, load_models
+
+log = logging.getLogger("edge_worker.serve")
+
+
+class WorkerServer:
+    """One process that listens."""
+
+    def __init__(self, config: ServeConfig) -> None:
+        """Raises ConfigError for certificates and backends that cannot be used."""
+        self._config = config
+        try:
+            self._tls = _tls_context(config.certificate_file, config.key_file)
+            self._backend: Backend = open_backend(config.backend, config.engine)
+        except (ValueError, ImportError) as error:
+            raise ConfigError(str(error)) from error
+        self._stop = asyncio.Event()
+
+    async def run(self) -> bool:
+        """Serves until `stop`: loads models, listens, drains. False when it was stopped before the models were loaded.
+        Raises ConfigError for models and addresses that cannot be used."""
+        models = await load_models(self._backend, self._stop)
+        if models is None:
+            log.info("stopped while loading")
+            return False
+        try:
+            await self._serve(models)
+        finally:
+            await self._backend.close()
+        log.info("stopped")
+        return True
+
+    def stop(self) -> None:
+        """Begins to drain."""
+        self._stop.set()
+
+    async def _serve(self, models: Sequence[ServedModel]) -> None:
+        announce(models)
+        if all(model.failure for model in models):
+            raise ConfigError("model: none can be served; the reasons are above")
+        admissions = {model.name: Admission(model.slots) for model in models if not model.failure}
+        readiness = Readiness(ExchangeRunner(self._backend, admissions), models)
+        inference = Inference(readiness, models, self._config.max_body_bytes)
+        server = await self._listen(inference, readiness)
+        try:
+            self._say_where(server.port)
+            await self._stop.wait()
+            log.info("draining", extra={"grace_s": self._config.drain_grace_s})
+            undone = await inference.drain(self._config.drain_grace_s)
+            if undone:
+                log.warning("left with work undone", extra={"requests": undone})
+        finally:
+            await server.close()
+
+    async def _listen(self, inference: Inference, readiness: Readiness) -> HttpServer:
+        host, port = self._config.host, self._config.port
+        try:
+            return await listen(build_app(inference, readiness), host, port, self._tls)
+        except OSError as error:
+            raise ConfigError(f"port = {port}: cannot listen on {host}: {error.strerror or error}") from error
+
+    def _say_where(self, port: int) -> None:
+        scheme = "http" if self._tls is None else "https"
+        log.info("serving", extra={"scheme": scheme, "host": self._config.host, "port": port})
+        if not _is_loopback(self._config.host):
+            log.warning("no authentication", extra={"hint": f"whoever can reach port {port} may use every model"})
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _tls_context(certificate_file: Path | None, key_file: Path | None) -> ssl.SSLContext | None:
+    """None without a certificate. Raises ValueError that names the option."""
+    if certificate_file is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # a client could make the server redo its expensive half at will
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(certificate_file, key_file, password=_refuse_to_ask)
+    except (ssl.SSLError, OSError) as error:
+        where = f"certificate-file = {certificate_file}" + (f", key-file = {key_file}" if key_file else "")
+        raise ValueError(f"{where}: must be a certificate and its key in PEM: {error}") from error
+    return context
+
+
+def _refuse_to_ask() -> str:
+    """Without this, OpenSSL asks the terminal for the passphrase and the server hangs at its start."""
+    raise ValueError("key-file: is encrypted, and there is nobody to ask for its passphrase")
