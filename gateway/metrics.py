@@ -58,6 +58,10 @@ class Metrics:
             "gateway_exchange_stage_seconds", "Where an answered image's time went (see Server-Timing).", ("stage",)
         )
 
+        self.batched = self._tally(
+            "gateway_batched_images", "Images that were computed in a batch, by how many were in it.", ("size",)
+        )
+
     # ---- the HTTP side
 
     def request_ended(self, route: str, method: str, status: int, duration_s: float, received_bytes: int) -> None:
@@ -67,8 +71,10 @@ class Metrics:
         if received_bytes:
             self.received.add(amount=received_bytes)
 
-    def exchange_timed(self, stages: Iterable[tuple[str, float]]) -> None:
-        """One image was answered; its (stage, seconds)."""
+    def exchange_timed(self, stages: Iterable[tuple[str, float]], batch_size: int | None) -> None:
+        """One image was answered; its (stage, seconds), and the size of its batch if it was in one."""
+        if batch_size is not None:
+            self.batched.add(str(batch_size))
         for name, seconds in stages:
             self.stages.observe(seconds, name)
 

@@ -92,7 +92,8 @@ class Envelope:
         headers = response.headers
         headers[head.REQUEST_ID] = call.request_id
         headers[head.TRACEPARENT] = call.traceparent
-        headers["Server-Timing"] = server_timing(call.stopwatch.stages(self._clock()))
+        watch = call.stopwatch
+        headers["Server-Timing"] = server_timing(watch.stages(self._clock()), watch.batch_size)
         if self._is_leaving():
             response.force_close()
 

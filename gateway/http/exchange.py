@@ -12,7 +12,7 @@ from typing import NamedTuple
 from gateway.dispatch.model import Job, Reply
 from gateway.errors import WorkerFailed
 from gateway.http.ports import Dispatcher
-from gateway.http.timing import exchange_stages, timing_ms
+from gateway.http.timing import batch_size_of, exchange_stages, timing_ms
 from gateway.metrics import Metrics
 
 MAX_ANSWER_BYTES = 4 << 20
@@ -42,7 +42,7 @@ class Exchanger:
             result = _result(await self._read(reply), reply)
         reply.timing.upload_s += received_s
         stages = list(exchange_stages(reply.timing))
-        self._metrics.exchange_timed(stages)
+        self._metrics.exchange_timed(stages, batch_size_of(result))
         result["worker"] = reply.timing.worker
         result["request_id"] = request_id
         result["timing_ms"] = timing_ms(stages)

@@ -29,6 +29,7 @@ from gateway.http.media import MULTIPART, is_image_like, media_type_of
 from gateway.http.multipart import MultipartParser, boundary_of
 from gateway.http.pace import PaceLimits
 from gateway.http.ports import Dispatcher
+from gateway.http.timing import batch_size_of
 from gateway.metrics import Metrics
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -157,6 +158,7 @@ class Inference:
             body.release()
         call.worker = answer.worker
         call.stopwatch.exchange_stages = answer.stages
+        call.stopwatch.batch_size = batch_size_of(answer.result)
         return web.json_response(answer.result)
 
     async def _exchange(self, job: Job, body: ArrivingBody, received_s: float) -> Answer:

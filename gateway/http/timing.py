@@ -7,7 +7,7 @@ shown in milliseconds with three decimals (W3C Server Timing 3). What a worker c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gateway.dispatch.model import Timing
 
@@ -17,13 +17,15 @@ STAGES = (*GATEWAY_STAGES, *WORKER_STAGES, "tunnel_back", "total")
 """In the order in which they happen. `total` is the gateway's own: from the request's head to the answer's."""
 
 MAX_WORKER_STAGES = 16
+MAX_BATCH_SIZE = 256
+"""What a worker says beyond that is no batch; it also bounds the label of a metric."""
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 class Stopwatch:
     """Collects one request's durations, in seconds, as they become known."""
 
-    __slots__ = ("auth_s", "exchange_stages", "started")
+    __slots__ = ("auth_s", "batch_size", "exchange_stages", "started")
 
     def __init__(self, started: float) -> None:
         self.started = started
@@ -31,6 +33,8 @@ class Stopwatch:
         self.auth_s: float | None = None
         self.exchange_stages: Sequence[tuple[str, float]] = ()
         """The answering exchange's times; empty where there was none, or more than one."""
+        self.batch_size: int | None = None
+        """How many images the worker computed together with this one; None where it does not batch."""
 
     def stages(self, now: float) -> Iterator[tuple[str, float]]:
         """(name, seconds) of everything known so far, `total` last."""
@@ -53,9 +57,16 @@ def exchange_stages(timing: Timing) -> Iterator[tuple[str, float]]:
     yield "tunnel_back", timing.tunnel_back_s
 
 
-def server_timing(stages: Iterable[tuple[str, float]]) -> str:
-    """The value of a Server-Timing header, such as `auth;dur=0.021, total;dur=8.250`."""
-    return ", ".join([f"{name};dur={max(0.0, seconds) * 1000:.3f}" for name, seconds in stages])
+def batch_size_of(result: Mapping[str, object]) -> int | None:
+    """The batch that a worker says its image was in; None without one, or for what cannot be one."""
+    size = result.get("batch_size")
+    return size if type(size) is int and 1 <= size <= MAX_BATCH_SIZE else None
+
+
+def server_timing(stages: Iterable[tuple[str, float]], batch_size: int | None = None) -> str:
+    """The value of a Server-Timing header, such as `auth;dur=0.021, total;dur=8.250, batch;desc="4"`."""
+    entries = [f"{name};dur={max(0.0, seconds) * 1000:.3f}" for name, seconds in stages]
+    return ", ".join(entries if batch_size is None else [*entries, f'batch;desc="{batch_size}"'])
 
 
 def timing_ms(stages: Iterable[tuple[str, float]]) -> dict[str, float]:

@@ -45,6 +45,16 @@ async def test_names_every_stage_in_server_timing() -> None:
         assert served.metrics.stages.count("inference") == 1
 
 
+async def test_says_how_large_the_batch_was() -> None:
+    """Where the worker makes batches: in the answer, in Server-Timing after the stages, and in a metric."""
+    dispatcher = FakeDispatcher(answers={b"picture": b'{"predictions": [], "batch_size": 4}'})
+    async with serving(dispatcher) as served:
+        async with served.session.post("/inference/digits", data=b"picture") as answer:
+            assert answer.headers["Server-Timing"].endswith(', batch;desc="4"')
+            assert (await answer.json())["batch_size"] == 4
+        assert served.metrics.batched.count("4") == 1
+
+
 @pytest.mark.parametrize(
     "content_type", ["image/jpeg", "application/octet-stream", "application/x-www-form-urlencoded", None]
 )

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gateway.dispatch.model import Timing
-from gateway.http.timing import MAX_WORKER_STAGES, STAGES, Stopwatch, exchange_stages, server_timing, timing_ms
+from gateway.http.timing import (
+    MAX_WORKER_STAGES,
+    STAGES,
+    Stopwatch,
+    batch_size_of,
+    exchange_stages,
+    server_timing,
+    timing_ms,
+)
 
 
 def test_stages_come_in_the_order_in_which_they_happen() -> None:
@@ -17,6 +27,20 @@ def test_stages_come_in_the_order_in_which_they_happen() -> None:
 def test_unknown_parts_are_left_out() -> None:
     """A request that was refused early says what is known of it."""
     assert server_timing(Stopwatch(started=1.0).stages(now=1.00025)) == "total;dur=0.250"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"), [(1, 1), (256, 256), (0, None), (257, None), (True, None), ("4", None), (2.0, None)]
+)
+def test_a_batch_size_is_a_number_that_one_can_have(said: object, shown: int | None) -> None:
+    """What a worker says else is not passed on in the header; without one there is none."""
+    assert batch_size_of({"batch_size": said}) == shown
+    assert batch_size_of({}) is None
+
+
+def test_the_batch_is_an_entry_of_its_own() -> None:
+    """Without a duration, so that nobody adds it to the others."""
+    assert server_timing([("inference", 0.002)], 4) == 'inference;dur=2.000, batch;desc="4"'
 
 
 def test_a_worker_cannot_forge_the_header() -> None:
