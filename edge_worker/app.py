@@ -25,6 +25,7 @@ from edge_worker.dialer import tls_context
 from edge_worker.exchange_runner import ExchangeRunner
 from edge_worker.link import GatewayLink, Identity
 from edge_worker.loading import announce, load_models
+from edge_worker.loop_lag import LoopLag
 from wire.frames import Load
 from wire.limits import MAX_TOKEN_BYTES, Limits
 
@@ -81,6 +82,7 @@ class Worker:
         )
         self._admissions: dict[str, Admission] = {}
         self._links: list[GatewayLink] = []
+        self._lag = LoopLag()
         self._stop = asyncio.Event()
 
     async def run(self) -> bool:
@@ -110,11 +112,13 @@ class Worker:
         async with asyncio.TaskGroup() as tasks:
             dialling = [tasks.create_task(link.run()) for link in self._links]
             housekeeping = tasks.create_task(self._keep_house())
+            looking = tasks.create_task(self._lag.run())
             await self._stop.wait()
             log.info("draining", extra={"grace_s": self._config.drain_grace_s})
             await asyncio.gather(*(self._drain(link) for link in self._links))
             await asyncio.wait(dialling)
             housekeeping.cancel()
+            looking.cancel()
 
     def _announce(self, models: Sequence[ServedModel]) -> None:
         """Failed models are told to the gateway too, and a worker that has no other stays connected: its operators see
@@ -155,7 +159,7 @@ class Worker:
         return Load(
             running=sum(admission.running for admission in self._admissions.values()),
             waiting=sum(admission.waiting for admission in self._admissions.values()),
-            details={"models": models},
+            details={"models": models, "loop_lag_p99_ms": self._lag.percentile_ms(99)},
         )
 
 

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from gateway.http.ports import Dispatcher
 from gateway.metrics import Gauges
 
+MAX_LAG_MS = 3_600_000
+"""A worker that says more than an hour is not believed."""
+
 _Series = tuple[Sequence[str], float]
 
 
@@ -20,6 +23,11 @@ def fleet_gauges(dispatcher: Dispatcher) -> Gauges:
             "Smoothed round trip to a worker.",
             ("worker",),
             [((str(worker["worker"]),), _number(worker["rtt_ms"]) / 1000) for worker in view],
+        ),
+        "gateway_worker_loop_lag_seconds": (
+            "How late a worker's event loop is, by its own word: the 99th percentile of half a minute.",
+            ("worker",),
+            list(_loop_lags(view)),
         ),
         "gateway_worker_models": (
             "A worker's models by state: 1 for the state each is in.",
@@ -52,6 +60,15 @@ def _states(view: Sequence[Mapping[str, object]]) -> Iterator[_Series]:
     for worker in view:
         for model in models_of(worker):
             yield (str(worker["worker"]), str(model["model"]), str(model["state"])), 1
+
+
+def _loop_lags(view: Sequence[Mapping[str, object]]) -> Iterator[_Series]:
+    """Of the workers that tell: what they say is theirs, and may be anything."""
+    for worker in view:
+        load = worker.get("load")
+        lag_ms = load.get("loop_lag_p99_ms") if isinstance(load, Mapping) else None
+        if isinstance(lag_ms, int | float) and 0 <= lag_ms < MAX_LAG_MS:
+            yield (str(worker["worker"]),), lag_ms / 1000
 
 
 def _number(value: object) -> float:
