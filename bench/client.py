@@ -44,14 +44,17 @@ MAX_BATCH = 1000
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program. Returns the exit status."""
     flags = parser().parse_args(arguments)
-    console, errors = Console(soft_wrap=True, markup=False), Console(stderr=True, soft_wrap=True, highlight=False)
+    console, errors = (
+        Console(soft_wrap=True, markup=False, emoji=False),
+        Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False),
+    )
     try:
         pictures = list_pictures(flags.folder)
         truths = _truths(flags)
         target = _target(flags)
         return run_loop(_classify(pictures, truths, target, flags, console, errors))
     except BenchError as error:
-        errors.print(f"client: {error}", markup=False)
+        errors.print(f"client: {error}")
         return BAD_INPUT
     except KeyboardInterrupt:
         errors.print("client: interrupted before the first request")
@@ -101,7 +104,7 @@ async def _classify(
         raise BenchError(f"{target.url}: {advice(run.final, flags)}")
     _show(run, pictures, seconds, target.url, flags, console)
     if run.final is not None:
-        errors.print(f"client: ended early: {target.url}: {advice(run.final, flags)}", markup=False)
+        errors.print(f"client: ended early: {target.url}: {advice(run.final, flags)}")
     if was_interrupted:
         return INTERRUPTED
     return GOOD if len(run.results) == len(pictures) and not any(one.reason for one in run.results) else SOME_FAILED
@@ -160,7 +163,7 @@ def _show(
         console.out(json.dumps(as_json(walk)), highlight=False)
         return
     for line in [] if flags.quiet else lines(run.results):
-        console.print(line, markup=False, highlight=False)
+        console.print(line, highlight=False)
     show(console, walk)
 
 

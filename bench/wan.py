@@ -39,7 +39,7 @@ MAX_S = 60.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program. Returns the exit status."""
     flags = parser().parse_args(arguments)
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     try:
         profile = profile_of(flags)
         if flags.self_test:
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             run_loop(_relay(_request(profile, flags), flags))
     except BenchError as error:
-        errors.print(f"wan: {error}", markup=False)
+        errors.print(f"wan: {error}")
         return BAD_INPUT
     except KeyboardInterrupt:
         pass  # before the relay was up, or during the self-test: nothing is lost
@@ -147,7 +147,11 @@ def _options(flags: argparse.Namespace) -> list[str]:
 
 async def _relay(request: Request, flags: argparse.Namespace) -> None:
     """Until a signal, or the end of standard input."""
-    console, tally, stopped = Console(soft_wrap=True, highlight=False), Tally(), asyncio.Event()
+    console, tally, stopped = (
+        Console(soft_wrap=True, highlight=False, markup=False, emoji=False),
+        Tally(),
+        asyncio.Event(),
+    )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
@@ -171,18 +175,18 @@ def _say_start(console: Console, request: Request, port: int, flags: argparse.Na
             "is_packets": flags.packets,
             "profile": json.loads(to_json(profile)),
         }
-        console.print(json.dumps(said), markup=False)
+        console.print(json.dumps(said))
     else:
-        console.print(f"{request.host}:{port} -> {request.to_host}:{request.to_port}  {profile.name}", markup=False)
-        console.print(f"  up    {in_words(profile.up)}\n  down  {in_words(profile.down)}", markup=False)
+        console.print(f"{request.host}:{port} -> {request.to_host}:{request.to_port}  {profile.name}")
+        console.print(f"  up    {in_words(profile.up)}\n  down  {in_words(profile.down)}")
         if (profile.up.loss or profile.down.loss) and not flags.packets:
-            console.print("  the profile's loss is left out: it takes --packets", markup=False)
+            console.print("  the profile's loss is left out: it takes --packets")
     sys.stdout.flush()
 
 
 def _say_end(console: Console, tally: Tally, is_json: bool) -> None:
     if is_json:
-        console.print(json.dumps(tally.as_json()), markup=False)
+        console.print(json.dumps(tally.as_json()))
         return
     console.print(f"{tally.connections} connections, {tally.refused} refused, {tally.resets} reset")
     for name, way in (("up", tally.up), ("down", tally.down)):

@@ -175,6 +175,7 @@ class Relay:
         self._up, self._down = carriers
         self._tally = tally
         self._near: set[End] = set()
+        self._far: set[End] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._lives: Callable[[], float] | None = None
 
@@ -190,18 +191,15 @@ class Relay:
             yield
         finally:
             server.close()
-            for task in self._opening:
-                task.cancel()
-            for near in list(self._near):
-                near.other.reset()
-                near.reset()
+            await self._end()
 
     def _near_end(self) -> End:
         near, far = End(self._up, Hold.OPENING), End(self._down)
         near.other, far.other = far, near
         near.on_open = partial(self._accepted, near, far)
         near.on_lost = partial(self._near.discard, near)
-        far.on_open = lambda: self._down.send(LEAST_BYTES, near.opened)
+        far.on_open = partial(self._reached, near, far)
+        far.on_lost = partial(self._far.discard, far)
         return near
 
     def _accepted(self, near: End, far: End) -> None:
@@ -221,6 +219,10 @@ class Relay:
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
 
+    def _reached(self, near: End, far: End) -> None:
+        self._far.add(far)
+        self._down.send(LEAST_BYTES, near.opened)
+
     async def _reach(self, near: End, far: End) -> None:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -231,6 +233,16 @@ class Relay:
             return
         if near not in self._near:
             far.reset()
+
+    async def _end(self) -> None:
+        """Resets everything, and is over when the loop knows."""
+        for task in self._opening:
+            task.cancel()
+        await asyncio.gather(*self._opening, return_exceptions=True)
+        for end in [*self._near, *self._far]:
+            end.reset()
+        while self._near or self._far:  # noqa: ASYNC110  each is reset: a turn or two
+            await asyncio.sleep(0)
 
     def _reset_both(self, near: End, far: End) -> None:
         if near in self._near:
