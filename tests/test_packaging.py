@@ -20,6 +20,7 @@ LOCKS = ("requirements.lock", "requirements-tensorflow.lock")
 PYTHONS = ("3.11", "3.12", "3.13")
 
 DISTRIBUTIONS = {
+    "google": "protobuf",
     "cryptography": "pyjwt",  # its extra [crypto]
     "cv2": "opencv-python-headless",
     "jwt": "pyjwt",
