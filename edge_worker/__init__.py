@@ -1,1 +1,1 @@
-"""The private side: dials out to gateways, runs models, accepts no connection."""
+"""The private side: runs models, and dials out to gateways. Only `serve`, which is for that, accepts connections."""

@@ -1,0 +1,89 @@
+"""The worker that listens, put together: what stops it before it serves, what it says, and how it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from edge_worker import serve
+from edge_worker.backends.base import ServedModel
+from edge_worker.backends.settings import BackendSettings
+from edge_worker.config import ConfigError, ServeConfig
+from edge_worker.serve import WorkerServer
+from tests.support.fake_backend import FakeBackend
+from tests.support.worker_http import ANSWER, until
+
+
+def config(**changes: object) -> ServeConfig:
+    fields: dict[str, object] = {
+        "host": "127.0.0.1", "port": 0, "certificate_file": None, "key_file": None, "backend": "fake",
+        "engine": BackendSettings(), "max_body_bytes": 1000, "drain_grace_s": 30.0, "log_format": "json",
+        "log_level": "info",
+    }  # fmt: skip
+    return ServeConfig(**fields | changes)  # type: ignore[arg-type]
+
+
+def made(monkeypatch: pytest.MonkeyPatch, backend: FakeBackend, **changes: object) -> WorkerServer:
+    monkeypatch.setattr(serve, "open_backend", lambda name, settings: backend)
+    return WorkerServer(config(**changes))
+
+
+def said(caplog: pytest.LogCaptureFixture, event: str) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.getMessage() == event]
+
+
+@pytest.mark.parametrize(("host", "warnings"), [("127.0.0.1", 0), ("localhost", 0), ("0.0.0.0", 1)])
+async def test_it_serves_and_leaves(
+    host: str, warnings: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says where it listens, warns where others can reach it, and closes its backend at the end."""
+    caplog.set_level(logging.INFO)
+    backend = FakeBackend(ANSWER)
+    server = made(monkeypatch, backend, host=host)
+    running = asyncio.create_task(server.run())
+    await until(lambda: said(caplog, "serving"))
+    port = vars(said(caplog, "serving")[0])["port"]
+    async with aiohttp.ClientSession() as session, session.post(f"http://127.0.0.1:{port}/", data=b"x") as answer:
+        assert answer.status == 200
+    assert len(said(caplog, "no authentication")) == warnings
+    server.stop()
+    assert await running
+    assert backend.is_closed
+
+
+async def test_it_is_stopped_while_it_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves at once, and says that nothing was begun."""
+    backend = FakeBackend(ANSWER)
+    backend.may_start.clear()
+    server = made(monkeypatch, backend)
+    server.stop()
+    assert not await server.run()
+
+
+async def test_without_a_model_it_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that can answer nothing leaves, and its backend is closed."""
+    backend = FakeBackend(ANSWER, [ServedModel("m", "1", 1, failure="no labels")])
+    with pytest.raises(ConfigError, match="none can be served"):
+        await made(monkeypatch, backend).run()
+    assert backend.is_closed
+
+
+async def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the port and the address."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port = {port}: cannot listen on 127.0.0.1: "):
+            await made(monkeypatch, FakeBackend(ANSWER), port=port).run()
+
+
+def test_a_certificate_that_is_none(tmp_path: Path) -> None:
+    """A file that holds no certificate is a mistake of the configuration, by the name of its option."""
+    file = tmp_path / "server.pem"
+    file.write_text("no certificate")
+    with pytest.raises(ConfigError, match=f"certificate-file = {file}: must be a certificate and its key in PEM"):
+        WorkerServer(config(certificate_file=file, backend="echo"))
