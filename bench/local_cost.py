@@ -3,16 +3,15 @@
     .venv/bin/python bench/local_cost.py --model mobilenet_v2 --model-dir ../shared/data/models IMAGE...
 
 Bare is a file's reading, decode, preprocess, inference and postprocess, called one after the other. Both have a network
-of their own and the same number of threads. They alternate image by image, so that a busy machine disturbs both alike;
-what is reported is the median of the pairs' differences, which a disturbed pair cannot move far. On a machine with more
-to do than it has cores, the wall time of local has a wait for a core in it, for the answer goes from one thread to
-another; its CPU time tells what local itself costs.
+of their own and the same number of threads. They alternate round by round over all the images, so that a busy machine
+disturbs both alike and each has the caches to itself for a while; what is reported is the median of the rounds' ratios.
+On a machine with more to do than it has cores, the wall time of local has waits for a core in it, for each answer goes
+from one thread to another; the CPU time is then the better of the two.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import statistics
 import sys
@@ -24,6 +23,7 @@ from typing import NamedTuple
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.load.loop import run_loop
 from edge_worker.backends.factory import open_backend
 from edge_worker.backends.image import decode_image
 from edge_worker.backends.opencv_dnn import OpenCVLoader
@@ -36,7 +36,7 @@ from edge_worker.models.registry import find_models, read_verified
 
 
 class Cost(NamedTuple):
-    """Of one image, or a moment."""
+    """Of one round, or a moment."""
 
     wall_s: float
     cpu_s: float
@@ -44,7 +44,7 @@ class Cost(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """One image, both ways."""
+    """One round, both ways."""
 
     bare: Cost
     local: Cost
@@ -66,19 +66,19 @@ def bare(model: str, model_dirs: Sequence[Path], top: int) -> Callable[[Path], b
 
 
 async def measure(model: str, settings: BackendSettings, images: Sequence[Path], rounds: int) -> list[Pair]:
-    """One pair for each image of each round, the two in changing order."""
+    """One pair for each round, the two in changing order."""
     backend = open_backend("opencv_dnn", settings)
     (served,) = (one for one in await backend.start() if one.name == model)
     answer = bare(model, settings.model_dirs, top=1)
+    config = LocalConfig(model, tuple(images), 1, 1, 1, False, "opencv_dnn", settings, 1 << 26)
     pairs = []
-    for number, image in enumerate(list(images) * rounds):
-        config = LocalConfig(model, (image,), 1, 1, 1, False, "opencv_dnn", settings, 1 << 26)
-        before = _bare_cost(answer, image) if number % 2 else None
+    for number in range(rounds):
+        before = _bare_cost(answer, images) if number % 2 else None
         began = _now()
         run = await Classifier(backend, config).run(served)
         local = _since(began)
-        assert run.answers == 1, run.files[0].error
-        pairs.append(Pair(before or _bare_cost(answer, image), local))
+        assert run.answers == len(images), [one.error for one in run.files]
+        pairs.append(Pair(before or _bare_cost(answer, images), local))
     await backend.close()
     return pairs
 
@@ -92,9 +92,10 @@ def _since(began: Cost) -> Cost:
     return Cost(now.wall_s - began.wall_s, now.cpu_s - began.cpu_s)
 
 
-def _bare_cost(answer: Callable[[Path], bytes], image: Path) -> Cost:
+def _bare_cost(answer: Callable[[Path], bytes], images: Sequence[Path]) -> Cost:
     began = _now()
-    answer(image)
+    for image in images:
+        answer(image)
     return _since(began)
 
 
@@ -108,13 +109,19 @@ def main() -> int:
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
     flags = parser.parse_args()
     settings = BackendSettings(threads=flags.threads, model_dirs=tuple(flags.model_dir))
-    pairs = asyncio.run(measure(flags.model, settings, flags.images, flags.rounds))
-    load = os.getloadavg()[0]
-    print(f"{len(pairs)} pairs of {flags.model}; {flags.threads} thread(s), {os.cpu_count()} cores, load {load:.1f}")
+    pairs = run_loop(measure(flags.model, settings, flags.images, flags.rounds))
+    count, load = len(flags.images), os.getloadavg()[0]
+    print(
+        f"{flags.rounds} rounds of {count} images, {flags.model}, {flags.threads} thread(s); "
+        f"{os.cpu_count()} cores, load {load:.1f}"
+    )
     for at, name in enumerate(("wall", "CPU")):
-        bare_s = statistics.median(pair.bare[at] for pair in pairs)
-        added_s = statistics.median(pair.local[at] - pair.bare[at] for pair in pairs)
-        print(f"{name}: bare {bare_s * 1e3:.3f} ms; local adds {added_s * 1e6:.0f} us, {added_s / bare_s:.2%}")
+        bare_s = statistics.median(pair.bare[at] for pair in pairs) / count
+        added = sorted(pair.local[at] / pair.bare[at] - 1 for pair in pairs)
+        middle = statistics.median(added)
+        print(
+            f"{name}: bare {bare_s * 1e3:.3f} ms an image; local adds {middle:.2%} ({added[0]:.2%} to {added[-1]:.2%})"
+        )
     return 0
 
 
