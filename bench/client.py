@@ -11,11 +11,12 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 if not __package__:  # started as a file: python looks for modules beside it, and ours begin one folder up
@@ -160,11 +161,21 @@ def _show(
         score=score(run.results, flags.confusions),
     )
     if flags.json:
-        console.out(json.dumps(as_json(walk)), highlight=False)
+        _write([json.dumps(as_json(walk))])
         return
-    for line in [] if flags.quiet else lines(run.results):
-        console.print(line, highlight=False)
+    _write([] if flags.quiet else lines(run.results))
     show(console, walk)
+
+
+def _write(texts: Iterable[str]) -> None:
+    """As they are, for programs to read: rich would turn tabs into spaces."""
+    try:
+        for text in texts:
+            sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has left; python would complain again when it closes the stream
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(SOME_FAILED)
 
 
 def _truths(flags: argparse.Namespace) -> Mapping[str, Truth]:

@@ -79,12 +79,14 @@ def as_json(walk: Walk) -> dict[str, Any]:  # Any: JSON
 def lines(results: Sequence[Result]) -> Iterator[str]:
     """One for each picture, by name: what it is, how sure, and whether that is right."""
     for result in sorted(results, key=lambda one: one.name):
+        cells = [result.name]
         if result.reason:
-            yield f"{result.name}\tfailed: {result.reason}\t{result.detail}"
-            continue
-        best = result.predictions[0] if result.predictions else None
-        answer = f"{best.label}\t{best.probability:.4f}" if best else "\t"
-        yield f"{result.name}\t{answer}{_verdict(result)}"
+            cells += [f"failed: {result.reason}", result.detail]
+        else:
+            best = result.predictions[0] if result.predictions else None
+            cells += [best.label, f"{best.probability:.4f}"] if best else ["", ""]
+            cells += [verdict] if (verdict := _verdict(result)) else []
+        yield "\t".join(map(_printable, cells))
 
 
 def show(console: Console, walk: Walk) -> None:
@@ -112,7 +114,7 @@ def _show_score(console: Console, score: Score) -> None:
     for name in ("is", "was called", "times", "surest", "such as"):
         table.add_column(name, justify="right" if name in ("times", "surest") else "left")
     for one in score.confusions:
-        table.add_row(one.truth, one.answer, str(one.count), f"{one.probability:.4f}", one.example)
+        table.add_row(*map(_printable, (one.truth, one.answer, str(one.count), f"{one.probability:.4f}", one.example)))
     console.print(table)
 
 
@@ -120,14 +122,19 @@ def _verdict(result: Result) -> str:
     if result.is_right() is None:
         return ""
     if result.is_right():
-        return "\tright"
+        return "right"
     assert result.truth is not None
-    return f"\t{'in top 5' if result.is_right(5) else 'wrong'}: {result.truth.label}"
+    return f"{'in top 5' if result.is_right(5) else 'wrong'}: {result.truth.label}"
+
+
+def _printable(text: str) -> str:
+    """Names of files and labels are others' text: no tab, no line's end, nothing that a terminal obeys."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def _example(results: Sequence[Result], reason: str) -> str:
     found = next((result for result in results if result.reason == reason), None)
-    return f"{found.name}: {found.detail}" if found else "the run ended before"
+    return f"{_printable(found.name)}: {_printable(found.detail)}" if found else "the run ended before"
 
 
 def _workers(results: Sequence[Result]) -> Counter[str]:
