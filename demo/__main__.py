@@ -118,7 +118,7 @@ a picture of your own:
 def _stages(headers: Mapping[str, str]) -> list[tuple[str, float]]:
     """The names and milliseconds of a Server-Timing header."""
     entries = (entry.strip().partition(";dur=") for entry in headers["Server-Timing"].split(","))
-    return [(name, float(milliseconds)) for name, _, milliseconds in entries]
+    return [(name, float(milliseconds)) for name, has_duration, milliseconds in entries if has_duration]
 
 
 def _shown(directory: Path) -> Path:
