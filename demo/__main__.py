@@ -30,6 +30,7 @@ STAGES = {
     "worker_queue": "waits for a slot of the worker",
     "decode": "PNG to pixels",
     "preprocess": "pixels to the network's input",
+    "batch_wait": "waits for others to share a batch with",
     "inference": "the network",
     "postprocess": "probabilities to labels",
     "tunnel_back": "back to the gateway",
