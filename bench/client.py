@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags; docs/howto/classify-a-folder.md describes each."""
+    """The flags; docs/reference/bench-client.md describes each."""
     made = argparse.ArgumentParser(
         prog="python bench/client.py", description="Classifies the pictures of a folder.", allow_abbrev=False
     )

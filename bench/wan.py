@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags; docs/howto/simulate-a-network.md shows them at work."""
+    """The flags; docs/reference/bench-wan.md describes each."""
     made = argparse.ArgumentParser(
         prog="python bench/wan.py", description="A network between two TCP ends, in user space.", allow_abbrev=False
     )

@@ -59,7 +59,7 @@ def wilson(count: int, of: int) -> tuple[float, float]:
 
 
 def as_json(walk: Walk) -> dict[str, Any]:  # Any: JSON
-    """The object of --json; docs/howto/classify-a-folder.md lists its members."""
+    """The object of --json; docs/reference/bench-client.md lists its members."""
     return {
         "url": walk.url,
         "pictures": walk.pictures,
