@@ -92,22 +92,22 @@ def test_a_gateway_names_every_mistake(credentials: Credentials, listener: socke
 
 
 @pytest.mark.parametrize(
-    ("field", "variable"),
+    ("field", "variable", "advice"),
     [
-        ("tls.certificate", "GATEWAY_TLS__CERTIFICATE"),
-        ("tls.private_key", "GATEWAY_TLS__PRIVATE_KEY"),
-        ("auth.jwks", "GATEWAY_AUTH__JWKS"),
+        ("tls.certificate", "GATEWAY_TLS__CERTIFICATE", ""),
+        ("tls.private_key", "GATEWAY_TLS__PRIVATE_KEY", ""),
+        ("auth.jwks", "GATEWAY_AUTH__JWKS", "; `gateway keys init` makes keys, and this file"),
     ],
 )
 def test_a_gateway_names_a_file_that_is_missing(
-    credentials: Credentials, listener: socket.socket, field: str, variable: str
+    credentials: Credentials, listener: socket.socket, field: str, variable: str, advice: str
 ) -> None:
     """Files are read before a port is opened: the port is taken, and the status is that of the configuration."""
     ended = run(
         ["gateway", "serve"],
         **{**files(credentials), "GATEWAY_LISTEN__PORT": port_of(listener), variable: "/nowhere/file"},
     )
-    assert ended == Ended(2, [f"gateway: {field}: /nowhere/file: no such file or directory"])
+    assert ended == Ended(2, [f"gateway: {field}: /nowhere/file: no such file or directory{advice}"])
 
 
 @pytest.mark.parametrize("section", ["listen", "admin"])
@@ -135,7 +135,7 @@ def test_a_worker_names_every_mistake(credentials: Credentials, listener: socket
     assert ended.lines == [
         "edge-worker: --name = 'a b': must be 1 to 128 visible ASCII characters without a slash",
         "edge-worker: TOKEN_FILE = '/nowhere/token': is not a file",
-        "edge-worker: --backend = 'abacus': must be one of opencv_dnn, echo",
+        "edge-worker: --backend = 'abacus': must be one of opencv_dnn, tensorflow, echo",
         "edge-worker: SLOTS = 'many': must be a whole number from 1 to 64",
     ]
     assert_not_dialled(listener)
