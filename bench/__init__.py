@@ -7,6 +7,7 @@ Definitions are those of docs/reference/bench.md. Nothing in the repository impo
     bench/session.py   measure(settings, console, command) -> Outcome(run, summary): first request, run, Ctrl-C, summary
     bench/compare.py   the program for two results; bench/comparison.py: results -> sides -> comparison, warnings
     bench/ab.py        --ab: two systems in one run
+    bench/example.py   the run behind docs/explanation/example-report.md, with all that it needs
     bench/errors.py    BenchError: everything a person at the keyboard can put right
 
     bench/load/        makes the requests. Knows nothing of percentiles
