@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,10 +101,12 @@ def test_a_bad_picture_fails_alone(stack: Stack, tmp_path: Path) -> None:
     assert "1 of 2 pictures" in result.stdout
 
 
-def test_a_gateway_without_a_worker_is_waited_for(stack: Stack) -> None:
+def test_a_gateway_without_a_worker_is_waited_for(stack: Stack, wait_until: Callable[..., float]) -> None:
     """503 is tried again when the answer says; a worker that comes meanwhile answers."""
     stack.kill_worker("worker-1")
     stack.kill_worker("worker-2")
+    wait_until(lambda: stack.ready_workers("digits") == 0, "both are missed")
+    before = len(stack.gateway.events("request"))
     client = subprocess.Popen(
         [sys.executable, "bench/client.py", str(SAMPLES), *access(stack), "--json"],
         cwd=ROOT,
@@ -113,7 +114,7 @@ def test_a_gateway_without_a_worker_is_waited_for(stack: Stack) -> None:
         text=True,
     )
     with client:
-        time.sleep(2)  # it is told to come back in 5 s
+        wait_until(lambda: len(stack.gateway.events("request")) > before, "it is told to come back in 5 s")
         stack.start_worker("worker-1", "--backend", "opencv_dnn")
         stack.start_worker("worker-2", "--backend", "opencv_dnn")
         output, _ = client.communicate(timeout=60)
