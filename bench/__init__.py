@@ -40,6 +40,9 @@ Definitions are those of docs/reference/bench.md. Nothing in the repository impo
 
     bench/scenarios/   questions that take several runs: python -m bench.scenarios NAME
     bench/peers/       what the gateway is compared with, started by the scenarios
+    bench/network/     a network between two ends, as a process: python bench/wan.py, network()
+    bench/classification/   labels for a folder of pictures, and how many are right: python bench/client.py
+    bench/simulation/  dispatch in simulated time, with the gateway's own core: python bench/sim.py
 
 A comparison, a scenario or a picture takes `Run`, `Samples` and a summary, and gives its own; none reaches further in.
 Which arm of a comparison a request belongs to is `Sample.label`, which a Transport sets.

@@ -32,7 +32,7 @@ written."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program. Returns the exit status."""
     flags = _parser().parse_args(arguments)
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
     try:
         if len({path.resolve() for path in flags.results}) < len(flags.results) or len(flags.results) > 2:
             raise BenchError("name one interleaved result, or two different ones")
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if flags.json:
         print(json.dumps(finite(found), indent=2))  # noqa: T201  the program's output
     else:
-        ratios.show(Console(), found)
+        ratios.show(Console(emoji=False), found)
     try:
         if flags.out is not None:
             write_page(flags.out, pair_report(first, second, found))

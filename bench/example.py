@@ -7,19 +7,21 @@ bench/test.py as anybody would call it. docs/explanation/example-report.md shows
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
-import json
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from bench.errors import BenchError
 from bench.flags import positive
+from bench.load.loop import run_loop
+from bench.network.process import network
+from bench.network.profile import PROFILES
 from bench.scenarios.hosts import local_stack
-from demo.stack import REPOSITORY, StackError
+from demo.stack import REPOSITORY, Stack, StackError
 
 WORKERS = 3
 MODEL = "digits"
@@ -29,52 +31,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The program. Returns the exit status of bench/test.py, or 2 when it could not be started."""
     flags = _parser().parse_args(arguments)
     try:
-        with local_stack() as stack, contextlib.ExitStack() as relays:
-            for number in range(1, WORKERS + 1):
-                port = relays.enter_context(_relay(stack.port, flags.profile, flags.seed + number))
-                stack.start_worker(f"{flags.profile}-{number}", gateway=f"wss://localhost:{port}")
-            stack.wait_ready(MODEL, WORKERS)
-            files = stack.credentials
-            command = [sys.executable, "bench/test.py", "--url", stack.url, "--ca", str(files.ca)]
-            command += ["--token-file", str(files.client_token), "--rate", str(flags.rate), "--seed", str(flags.seed)]
-            command += ["--duration", str(flags.duration), "--name", f"{WORKERS} OpenCV workers behind {flags.profile}"]
-            return subprocess.run([*command, "--out", str(flags.out)], cwd=REPOSITORY, check=False).returncode
+        return run_loop(_run(flags))
     except (BenchError, StackError) as error:
         Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"example: {error}")
         return 2
 
 
+async def _run(flags: argparse.Namespace) -> int:
+    profile = PROFILES[flags.profile]
+    with local_stack() as stack:
+        async with contextlib.AsyncExitStack() as networks:
+            for number in range(1, WORKERS + 1):
+                between = network(profile, seed=flags.seed + number, to=("127.0.0.1", stack.port))
+                link = await networks.enter_async_context(between)
+                stack.start_worker(f"{flags.profile}-{number}", gateway=f"wss://localhost:{link.port}")
+            stack.wait_ready(MODEL, WORKERS)
+            measuring = await asyncio.create_subprocess_exec(*_command(stack, flags), cwd=REPOSITORY)
+            return await measuring.wait()
+
+
+def _command(stack: Stack, flags: argparse.Namespace) -> list[str]:
+    files = stack.credentials
+    command = [sys.executable, "bench/test.py", "--url", stack.url, "--ca", str(files.ca)]
+    command += ["--token-file", str(files.client_token), "--rate", str(flags.rate), "--seed", str(flags.seed)]
+    command += ["--duration", str(flags.duration), "--name", f"{WORKERS} OpenCV workers behind {flags.profile}"]
+    return [*command, "--out", str(flags.out)]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.example", description="A real run, and its report.")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the result is written")
-    parser.add_argument("--profile", default="lte", help="of the network, see bench/wan.py (default: lte)")
+    parser.add_argument("--profile", choices=PROFILES, default="lte", help="of each worker's network (default: lte)")
     parser.add_argument("--rate", type=positive, default=40.0, help="requests per second (default: 40)")
     parser.add_argument("--duration", type=positive, default=60.0, metavar="S", help="(default: 60)")
     parser.add_argument("--seed", type=int, default=1, help="of the arrivals and of the networks (default: 1)")
     return parser
-
-
-@contextlib.contextmanager
-def _relay(to_port: int, profile: str, seed: int) -> Iterator[int]:
-    """A network in front of a port; gives its own port. It ends with its standard input."""
-    command = [sys.executable, "-m", "bench.wan", "--to", f"127.0.0.1:{to_port}", "--profile", profile]
-    with subprocess.Popen(
-        [*command, "--seed", str(seed), "--json", "--until-eof"],
-        cwd=REPOSITORY,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line:
-            raise BenchError(f"the relay with the profile {profile} did not start")
-        try:
-            yield int(json.loads(line)["port"])
-        finally:
-            process.stdin.close()
-            process.stdout.read()
 
 
 if __name__ == "__main__":

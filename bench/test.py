@@ -39,7 +39,7 @@ elsewhere than in --out; Ctrl-C."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program. Returns the exit status."""
     flags = _parser().parse_args(arguments)
-    console, errors = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
+    console, errors = Console(emoji=False), Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
     command = ["python", "bench/test.py", *(sys.argv[1:] if arguments is None else arguments)]
     try:
         _check_out(flags.out)

@@ -1,4 +1,4 @@
-"""Sends one request and fills in its sample. The only file that imports aiohttp.
+"""Sends one request and fills in its sample. The generator's door of aiohttp.
 
 Whatever goes wrong ends as a reason in the sample, never as an exception: a failure is data. Nothing is tried again and
 no redirect is followed, since what a client meets is what is counted.

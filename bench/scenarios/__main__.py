@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The program. Returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     scenario, flags = _read(words)
-    console, errors = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
+    console, errors = Console(emoji=False), Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
     session = _Session(scenario, flags, words, console, errors)
     return session.run()
 
