@@ -45,7 +45,7 @@ UV = $$(command -v uv || echo $(BIN)/uv)
 .PHONY: lock
 lock: $(BIN)/python  ## writes the lock files anew from setup.cfg; UPGRADE=1 takes the newest versions
 	command -v uv >/dev/null || test -x $(BIN)/uv || $(PIP) install --quiet uv
-	$(LOCK) --extra gateway --extra worker --extra serve --extra opencv --extra bench --extra dev --output-file requirements.lock
+	$(LOCK) --extra gateway --extra worker --extra serve --extra opencv --extra models --extra http --extra bench --extra dev --output-file requirements.lock
 	$(LOCK) --extra tensorflow --constraints requirements.lock --output-file requirements-tensorflow.lock
 
 .PHONY: clean
