@@ -72,7 +72,9 @@ def read_model(folder: Path) -> FoundModel:
     folder = folder.resolve()
     try:
         spec = _describe(folder)
-        return FoundModel(spec.name, folder, spec, _read_labels(spec, folder))
+        labels = _read_labels(spec, folder)
+        _check_groups(spec, len(labels))
+        return FoundModel(spec.name, folder, spec, labels)
     except (SpecError, OSError) as error:
         return _failed(folder.name, folder, str(error))
 
@@ -161,6 +163,12 @@ def _read_labels(spec: ModelSpec, folder: Path) -> tuple[str, ...]:
     if len(labels) > MAX_LABELS or any(len(label) > MAX_TEXT for label in labels):
         raise SpecError(f"{path}: over {MAX_LABELS} lines, or a line over {MAX_TEXT} characters")
     return labels
+
+
+def _check_groups(spec: ModelSpec, labels: int) -> None:
+    for name, indices in spec.groups.items():
+        if indices[-1] >= labels:
+            raise SpecError(f"groups.{name}: has the class {indices[-1]}, but the {labels} labels end at {labels - 1}")
 
 
 def _read_text(path: Path, limit_bytes: int) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge_worker.batch_rules import MAX_BATCH, MAX_WAIT_US, BatchRule
+from edge_worker.models.groups import MAX_GROUPS, parse_indices
 
 FORMATS = ("tf-frozen", "onnx", "saved-model", "keras")
 FOLDER_FORMATS = ("saved-model",)
@@ -28,6 +29,8 @@ INTERPOLATIONS = ("area", "bilinear")
 MAX_SIDE_PX = 8192
 """The largest input side: four times that of the largest image models in use, and still a bounded allocation."""
 MAX_LABELS = 1_000_000
+RANDOM = "random"
+"""How `weights` begins for a network that was never trained: `random (seed 7)`."""
 MAX_TEXT = 1000
 """Characters of any text in a description: it travels in the worker's HELLO and into log lines."""
 
@@ -95,7 +98,7 @@ class ModelSpec:
     """Of that file, 64 lower-case hexadecimal digits; of a folder see registry.folder_sha256."""
     format: str
     weights: str
-    """Where the weights are from and under which licence; empty if not said."""
+    """Where the weights are from and under which licence; empty if not said. See `has_random_weights`."""
     input: InputSpec
     output: OutputSpec
     labels_file: str
@@ -104,6 +107,13 @@ class ModelSpec:
     """The labels written in the description itself; empty when `labels_file` names a file."""
     batching: BatchRule = field(default_factory=BatchRule)
     """Whether and how its calls are put together, where the worker's own setting leaves it to the model."""
+    groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Classes that a client may ask for by one name (`?query=NAME`): label indices, ascending, each once."""
+
+    @property
+    def has_random_weights(self) -> bool:
+        """True for a network made to measure with: its answers mean nothing, and say so."""
+        return self.weights.startswith(RANDOM)
 
 
 def parse_spec(text: str) -> ModelSpec:
@@ -113,7 +123,7 @@ def parse_spec(text: str) -> ModelSpec:
     except tomllib.TOMLDecodeError as error:
         raise SpecError(f"is not TOML: {error}") from error
     root = _Table(document, "")
-    root.only(("name", "version", "file", "sha256", "format", "weights", "input", "output", "labels", "batching"))
+    root.only(_ROOT_KEYS)
     labels = root.table("labels", ("file", "names"))
     spec = ModelSpec(
         name=root.matching("name", _NAME, "letters, digits, '.', '_' and '-', up to 100, the first a letter or digit"),
@@ -127,12 +137,17 @@ def parse_spec(text: str) -> ModelSpec:
         labels_file=labels.matching("file", _FILE, "the name of a file in the model's own folder", default=""),
         labels=labels.texts("names"),
         batching=_parse_batching(root.table("batching", ("max_batch", "max_wait_us"), default={})),
+        groups=root.groups("groups"),
     )
     if bool(spec.labels_file) == bool(spec.labels):
         raise SpecError("[labels]: exactly one of labels.file and labels.names must be given")
     return spec
 
 
+_ROOT_KEYS = (
+    *("name", "version", "file", "sha256", "format", "weights"),
+    *("input", "output", "labels", "batching", "groups"),
+)
 _INPUT_KEYS = ("name", "layout", "width", "height", "colour", "mean", "scale", "resize", "interpolation")
 
 
@@ -244,3 +259,22 @@ class _Table:
         if isinstance(value, list) and len(value) <= MAX_LABELS and all(isinstance(item, str) for item in value):
             return tuple(value)
         raise self.refusal(key, f"a list of texts, up to {MAX_LABELS}")
+
+    def groups(self, key: str) -> dict[str, tuple[int, ...]]:
+        """A table of lists of indices, its keys free. All together name at most MAX_LABELS classes."""
+        table = self._values.get(key, {})
+        if not isinstance(table, Mapping) or len(table) > MAX_GROUPS:
+            raise self.refusal(key, f"a table of at most {MAX_GROUPS} groups")
+        groups: dict[str, tuple[int, ...]] = {}
+        left = MAX_LABELS
+        for name, written in table.items():
+            if not _NAME.fullmatch(name):
+                raise SpecError(f"{key}.{name[:80]}: a group's name is letters, digits, '.', '_' and '-', up to 100")
+            try:
+                groups[name] = parse_indices(written, most=MAX_LABELS)
+            except ValueError as error:
+                raise SpecError(f"{key}.{name} = {written!r:.80}: {error}") from error
+            left -= len(groups[name])
+            if left < 0:
+                raise SpecError(f"[{key}]: all groups together name over {MAX_LABELS} classes")
+        return groups

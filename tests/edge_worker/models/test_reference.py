@@ -10,7 +10,7 @@ import pytest
 
 from edge_worker.backends import image_header, settings
 from edge_worker.batch_rules import BatchRule
-from edge_worker.models import registry, spec
+from edge_worker.models import groups, registry, spec
 from edge_worker.models.spec import InputSpec, ModelSpec, OutputSpec, parse_spec
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -26,11 +26,11 @@ def example(page: str) -> str:
 def fields() -> list[str]:
     """Every field that a description may have, in full."""
     plain = [field.name for field in dataclasses.fields(ModelSpec)]
-    plain = [name for name in plain if name not in ("input", "output", "labels", "labels_file", "batching")]
+    plain = [name for name in plain if name not in ("input", "output", "labels", "labels_file", "batching", "groups")]
     tables = [f"input.{field.name}" for field in dataclasses.fields(InputSpec)]
     tables += [f"output.{field.name}" for field in dataclasses.fields(OutputSpec)]
     tables += [f"batching.{field.name}" for field in dataclasses.fields(BatchRule)]
-    return [*plain, *tables, "labels.file", "labels.names"]
+    return [*plain, *tables, "labels.file", "labels.names", "groups.NAME"]
 
 
 def test_the_example_of_the_reference_is_the_shipped_description() -> None:
@@ -66,6 +66,7 @@ def test_each_allowed_value_is_in_the_table(value: str) -> None:
         f"| scans of a progressive JPEG | {image_header.MAX_SCANS} |",
         f"{registry.MAX_MODEL_BYTES >> 30} GiB",
         f"{spec.MAX_LABELS:,}, of {spec.MAX_TEXT} characters",
+        f"up to {groups.MAX_GROUPS} groups",
         f"| folders in a model dir | {registry.MAX_FOLDERS} |",
         *[f"`{path.stem}`" for path in registry.KNOWN.glob("*.toml")],
         *image_header.FORMATS,
