@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
 
 from aiohttp import web
 from aiohttp.streams import StreamReader
@@ -40,6 +41,19 @@ class ByteBudget:
         """Returns what was taken."""
         self.held_bytes -= size_bytes
         assert self.held_bytes >= 0, self.held_bytes
+
+
+class ByteStream(Protocol):
+    """Pieces of a body, one after the other."""
+
+    pace: Pace
+
+    @property
+    def is_at_end(self) -> bool:
+        """True when everything was received and taken."""
+
+    async def next(self) -> bytes:
+        """The next piece; empty at the end. Raises GatewayError."""
 
 
 class ClientStream:
@@ -106,13 +120,23 @@ class ArrivingBody:
 
     is_replayable = True
 
-    def __init__(self, stream: ClientStream, declared_bytes: int | None, max_bytes: int, budget: ByteBudget) -> None:
-        """`declared_bytes` is the Content-Length, None without one. Raises PayloadTooLarge before anything is read."""
+    def __init__(
+        self,
+        stream: ByteStream,
+        declared_bytes: int | None,
+        max_bytes: int,
+        budget: ByteBudget,
+        *,
+        setting: str = "max_body_bytes",
+    ) -> None:
+        """`declared_bytes` is the Content-Length, None without one; `setting` is the limit's name. Raises
+        PayloadTooLarge before anything is read."""
+        self._setting = setting
+        self._max_bytes = max_bytes
         if declared_bytes is not None and declared_bytes > max_bytes:
-            raise _too_large(max_bytes)
+            raise self._too_large()
         self._stream = stream
         self._declared_bytes = declared_bytes
-        self._max_bytes = max_bytes
         self._budget = budget
         self._pieces: list[bytes] = []
         self._tiny: list[bytes] = []
@@ -131,6 +155,11 @@ class ArrivingBody:
         """Receives until a worker may be taken for this body: it is whole, or as good as whole."""
         while not self.is_complete and not self._stream.pace.is_nearly_complete(self._declared_bytes):
             await self._receive_piece()
+
+    @property
+    def pieces(self) -> Sequence[bytes]:
+        """What is here, in order."""
+        return self._pieces
 
     async def receive_rest(self) -> None:
         """Receives to the end. What goes wrong is raised here and to every reader."""
@@ -180,7 +209,7 @@ class ArrivingBody:
 
     def _keep(self, data: bytes) -> None:
         if self.received_bytes + len(data) > self._max_bytes:
-            raise _too_large(self._max_bytes)
+            raise self._too_large()
         self._budget.take(len(data))
         self.received_bytes += len(data)
         if len(self._pieces) < MAX_SEPARATE_PIECES:
@@ -197,6 +226,5 @@ class ArrivingBody:
             self._tiny.clear()
             self._tiny_bytes = 0
 
-
-def _too_large(max_bytes: int) -> PayloadTooLarge:
-    return PayloadTooLarge(f"the body is larger than {max_bytes} bytes (limits.max_body_bytes)")
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"the body is larger than {self._max_bytes} bytes (limits.{self._setting})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -30,6 +31,12 @@ class HttpCall:
     """A worker's connection: it lasts for days, so neither its duration nor its end says anything of a request."""
     part_errors: list[str] = field(default_factory=list)
     """Codes of the files that failed in a request that itself succeeded."""
+
+    def answered(self, worker: str, stages: Sequence[tuple[str, float]], batch_size: int | None) -> None:
+        """The one exchange of this request is over; its (stage, seconds) are the request's."""
+        self.worker = worker
+        self.stopwatch.exchange_stages = stages
+        self.stopwatch.batch_size = batch_size
 
 
 CALL: web.RequestKey[HttpCall] = web.RequestKey("call", HttpCall)

@@ -1,17 +1,20 @@
-"""One job to a worker and its answer back, as the object that a client of the native API gets.
+"""One job to a worker and its answer back: as the object that a client of the native API gets, or as probabilities.
 
-A worker's answer is untrusted: it must be one JSON object within a bound before anything of it is passed on.
+A worker's answer is untrusted: it must be one JSON object, or one tensor of the size that it says, within a bound
+before anything of it is passed on.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import NamedTuple
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 from gateway.dispatch.model import Job, Reply
-from gateway.errors import WorkerFailed
+from gateway.errors import GatewayError, UnknownModel, WorkerFailed
 from gateway.http.ports import Dispatcher
+from gateway.http.statistics import Statistics
 from gateway.http.timing import batch_size_of, exchange_stages, timing_ms
 from gateway.metrics import Metrics
 
@@ -19,34 +22,78 @@ MAX_ANSWER_BYTES = 4 << 20
 """A thousand labels are some 100 kB; more than this is not an answer of this API."""
 
 
-class Answer(NamedTuple):
+TENSOR = "application/vnd.tensor"
+"""The content type of values without a picture around them: little-endian, row-major, unpadded."""
+TENSOR_DATATYPE = "tensor-datatype"
+TENSOR_SHAPE = "tensor-shape"
+
+Json = dict[str, object]
+T = TypeVar("T")
+
+
+class Answer(NamedTuple, Generic[T]):
     """One image's answer."""
 
-    result: dict[str, object]
-    """What the client gets."""
+    result: T
     worker: str
     stages: Sequence[tuple[str, float]]
     """(name, seconds) of the exchange."""
+    batch_size: int | None
+    """How many images the worker computed together; None where it does not say."""
 
 
 class Exchanger:
     """Asks the dispatcher, checks and completes what comes back, and counts where the time went."""
 
-    def __init__(self, dispatcher: Dispatcher, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        metrics: Metrics,
+        statistics: Statistics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._dispatcher = dispatcher
         self._metrics = metrics
+        self._statistics = statistics
+        self._clock = clock
 
-    async def answer(self, job: Job, request_id: str, received_s: float = 0.0) -> Answer:
-        """`received_s` was spent on receiving the body before. Raises GatewayError."""
-        async with self._dispatcher.exchange(job) as reply:
-            result = _result(await self._read(reply), reply)
+    async def answer(self, job: Job, received_s: float = 0.0) -> Answer[Json]:
+        """The native API's object. `received_s` was spent on receiving the body before. Raises GatewayError."""
+        answer = await self.labels(job, received_s)
+        answer.result["worker"] = answer.worker
+        answer.result["request_id"] = job.id
+        answer.result["timing_ms"] = timing_ms(answer.stages)
+        return answer
+
+    async def labels(self, job: Job, received_s: float = 0.0) -> Answer[Json]:
+        """The worker's own object (`?top=N`), which other APIs write in their words. Raises GatewayError."""
+        return await self._exchange(job, received_s, _result, batch_size_of)
+
+    async def probabilities(self, job: Job, received_s: float = 0.0) -> Answer[bytes]:
+        """One FP32 value a class (`?output=raw`), as little-endian bytes. Raises GatewayError."""
+        return await self._exchange(job, received_s, _row, lambda _: None)
+
+    async def _exchange(
+        self,
+        job: Job,
+        received_s: float,
+        checked: Callable[[bytes, Reply], T],
+        batch_size: Callable[[T], int | None],
+    ) -> Answer[T]:
+        started = self._clock()
+        try:
+            async with self._dispatcher.exchange(job) as reply:
+                result = checked(await self._read(reply), reply)
+        except GatewayError as error:
+            if not isinstance(error, UnknownModel):  # names that a client made up would fill the memory
+                self._statistics.failed(job.model, self._clock() - started)
+            raise
         reply.timing.upload_s += received_s
         stages = list(exchange_stages(reply.timing))
-        self._metrics.exchange_timed(stages, batch_size_of(result))
-        result["worker"] = reply.timing.worker
-        result["request_id"] = request_id
-        result["timing_ms"] = timing_ms(stages)
-        return Answer(result, reply.timing.worker, stages)
+        size = batch_size(result)
+        self._metrics.exchange_timed(stages, size)
+        self._statistics.answered(job.model, stages, self._clock() - started, size)
+        return Answer(result, reply.timing.worker, stages, size)
 
     async def _read(self, reply: Reply) -> bytes:
         try:
@@ -55,7 +102,7 @@ class Exchanger:
             raise WorkerFailed(f"worker {reply.timing.worker}: {error}") from error
 
 
-def _result(body: bytes, reply: Reply) -> dict[str, object]:
+def _result(body: bytes, reply: Reply) -> Json:
     """Raises WorkerFailed for anything but a JSON object with status 200."""
     worker = reply.timing.worker
     if reply.status != 200:
@@ -68,3 +115,16 @@ def _result(body: bytes, reply: Reply) -> dict[str, object]:
     if not isinstance(result, dict):
         raise WorkerFailed(f"worker {worker} answered with something that is not a JSON object")
     return result
+
+
+def _row(body: bytes, reply: Reply) -> bytes:
+    """Raises WorkerFailed for anything but one row of FP32 values, as long as its shape says."""
+    worker = reply.timing.worker
+    said: Mapping[str, str] = dict(reply.metadata)
+    if reply.status != 200:
+        raise WorkerFailed(f"worker {worker} answered with status {reply.status}")
+    if said.get("content-type") != TENSOR or said.get(TENSOR_DATATYPE) != "FP32":
+        raise WorkerFailed(f"worker {worker} answered with something that is not an FP32 tensor: it may be too old")
+    if not body or said.get(TENSOR_SHAPE) != f"1,{len(body) // 4}" or len(body) % 4:
+        raise WorkerFailed(f"worker {worker} answered with a tensor of another size than it says")
+    return body

@@ -155,7 +155,7 @@ class FilesRequest:
         if not file.size_bytes:
             raise BadInput("the file is empty")
         job = make_job(WholeBody(file.pieces), number, file.head.content_type)
-        answer = await self._exchanger.answer(job, job.id)
+        answer = await self._exchanger.answer(job)
         self.workers[answer.worker] = None
         return answer.result
 

@@ -15,7 +15,8 @@ from gateway.http.envelope import Envelope, Handler, envelope
 from gateway.http.errors import FAILURE_CODES
 from gateway.http.gate import Gate
 from gateway.http.gauges import fleet_gauges
-from gateway.http.inference import Inference, leave_expectation
+from gateway.http.inference import Inference
+from gateway.http.intake import Intake, leave_expectation
 from gateway.http.openapi import TUNNEL_PATH, openapi_document
 from gateway.http.ports import Authenticator, Dispatcher
 from gateway.http.views import AdminViews, Views, healthz
@@ -39,14 +40,13 @@ def build_app(
 ) -> web.Application:
     """The public application. `clock` is the one of job deadlines."""
     gate = Gate(authenticator, metrics, clock)
-    inference = Inference(
-        dispatcher, gate, metrics, config.limits, may_pin=config.dispatch.policy == "pin", clock=clock
-    )
+    may_pin = config.dispatch.policy == "pin"
+    intake = Intake(dispatcher, gate, metrics, config.limits, may_pin=may_pin, clock=clock)
     for code in FAILURE_CODES:
         metrics.failures.start(code)
     views = Views(dispatcher, gate, openapi_document(has_tunnel=tunnel is not None))
     app = web.Application(middlewares=[_envelope(dispatcher, metrics, config, logs_requests=config.log.requests)])
-    app.router.add_post("/inference/{model}", inference.handle, expect_handler=leave_expectation)
+    app.router.add_post("/inference/{model}", Inference(intake).handle, expect_handler=leave_expectation)
     app.router.add_get("/v1/workers", views.workers)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", views.readyz)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.http.body import WholeBody
 from gateway.http.exchange import Exchanger
+from gateway.http.statistics import Statistics
 from gateway.metrics import Metrics
 from tests.support.fake_link import make_job
 from tests.support.http_gateway import FakeDispatcher
@@ -13,5 +14,5 @@ async def test_receiving_the_body_is_part_of_the_upload() -> None:
     """What was waited for before a worker was asked for and what was waited for afterwards are one duration."""
     job = make_job("digits")
     job.body = WholeBody([b"picture"])
-    answer = await Exchanger(FakeDispatcher(), Metrics()).answer(job, "r-1", received_s=0.5)
+    answer = await Exchanger(FakeDispatcher(), Metrics(), Statistics()).answer(job, received_s=0.5)
     assert dict(answer.stages)["upload"] == 0.02 + 0.5

@@ -1,0 +1,187 @@
+"""What every inference API does with a request before and around its body: token, limits, room, deadline, then reading.
+
+Nothing of a body is read for a request that is refused, and a client that waits for `100 Continue` is told to go ahead
+only when it would be served. The APIs differ in what they read and write; who may ask, how much and for how long does
+not, so all of them share one Intake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from urllib.parse import quote
+
+from aiohttp import HttpVersion11, hdrs, web
+
+from gateway.config import Limits
+from gateway.dispatch.model import Body, Job, Metadata
+from gateway.errors import BadInput, PayloadTooLarge, QueueFull
+from gateway.http import head
+from gateway.http.body import ArrivingBody, ByteBudget, ByteStream, ClientStream
+from gateway.http.call import CALL, HttpCall
+from gateway.http.exchange import Answer, Exchanger, T
+from gateway.http.gate import Gate
+from gateway.http.groups import first_error
+from gateway.http.pace import PaceLimits
+from gateway.http.ports import Dispatcher
+from gateway.http.statistics import Statistics
+from gateway.metrics import Metrics
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+Exchange = Callable[[Job, float], Awaitable[Answer[T]]]
+"""(job, seconds spent on receiving its body before) -> what the worker answered. Raises GatewayError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the client wants done: read and checked before any of the body is."""
+
+    call: HttpCall
+    model: str
+    query: str
+    """What the worker is asked for, such as `top=5` or `output=raw`."""
+    asked: head.Asked
+    started: float
+    """When the request was accepted; its deadline counts from here."""
+
+    @property
+    def deadline(self) -> float:
+        """On the clock of job deadlines."""
+        return self.started + self.asked.timeout_s
+
+    def job(self, body: Body, job_id: str, metadata: Metadata, deadline: float) -> Job:
+        """The job for one image, or one tensor, of this request."""
+        return Job(
+            id=job_id,
+            model=self.model,
+            method="POST",
+            path=f"/inference/{quote(self.model, safe='')}?{self.query}",
+            metadata=metadata,
+            body=body,
+            deadline=deadline,
+            priority=self.asked.priority,
+            pin=self.asked.pin,
+            traceparent=self.call.traceparent,
+            queued_bytes=body.size or 0,
+        )
+
+    def asking(self, query: str) -> Order:
+        """The same request, answered in another way."""
+        return replace(self, query=query)
+
+
+class Intake:
+    """One for all inference APIs: they share its budget of bytes and its count of open requests."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        gate: Gate,
+        metrics: Metrics,
+        limits: Limits,
+        *,
+        may_pin: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`may_pin`: X-Worker is taken. `clock` is the one that job deadlines are in."""
+        self.dispatcher = dispatcher
+        self.gate = gate
+        self.limits = limits
+        self.clock = clock
+        self.statistics = Statistics()
+        self.exchanger = Exchanger(dispatcher, metrics, self.statistics, clock)
+        self.budget = ByteBudget(limits.max_held_bytes)
+        self._pace = PaceLimits(limits.body_stall_s, limits.body_min_rate_bytes_s, limits.body_total_s)
+        self._may_pin = may_pin
+        self._open_requests = 0
+
+    @contextmanager
+    def accepted(self, request: web.Request, model: str) -> Iterator[Order]:
+        """Around everything that a request for this model does. Raises GatewayError."""
+        self.gate.admit(request).require_infer(model)
+        if self._open_requests >= self.limits.max_requests:
+            detail = f"{self._open_requests} inference requests are open already (limits.max_requests)"
+            raise QueueFull(detail, retry_after_s=1.0)
+        with self.dispatcher.open_request():
+            self._open_requests += 1
+            try:
+                yield self._order(request, model)
+            finally:
+                self._open_requests -= 1
+
+    def _order(self, request: web.Request, model: str) -> Order:
+        asked = head.asked_of(
+            request.headers,
+            default_timeout_s=self.limits.default_timeout_s,
+            max_timeout_s=self.limits.max_timeout_s,
+            may_pin=self._may_pin,
+        )
+        call = request[CALL]
+        call.model = model
+        return Order(call, model, "", asked, self.clock())
+
+    # ---- bodies
+
+    def refuse_large(self, request: web.Request, limit_bytes: int, setting: str) -> None:
+        """Refuses a body by its declared length. Raises PayloadTooLarge."""
+        size = request.content_length
+        if size is not None and size > limit_bytes:
+            raise PayloadTooLarge(f"the body has {size} bytes, and {limit_bytes} are allowed (limits.{setting})")
+
+    def stream(self, request: web.Request, deadline: float) -> ClientStream:
+        """The body as the client sends it, read until `deadline` at the latest."""
+        return ClientStream(request.content, self._pace, deadline, self.clock)
+
+    async def answer_stream(
+        self, order: Order, stream: ByteStream, size: int | None, metadata: Metadata, exchange: Exchange[T]
+    ) -> Answer[T]:
+        """The answer for a body that is one image of `size` bytes (None: unknown), given to a worker as it arrives.
+        Raises GatewayError."""
+        call = order.call
+        body = ArrivingBody(stream, size, self.limits.max_body_bytes, self.budget)
+        try:
+            await body.receive_head()
+            received_s = self.clock() - order.started
+            if body.is_complete and not body.received_bytes:
+                raise BadInput("the body is empty: send an image")
+            job = order.job(body, call.request_id, metadata, order.deadline)
+            answer = await _exchange(exchange, job, body, received_s)
+        finally:
+            call.received_bytes = body.received_bytes
+            body.release()
+        call.answered(answer.worker, answer.stages, answer.batch_size)
+        return answer
+
+
+async def _exchange(exchange: Exchange[T], job: Job, body: ArrivingBody, received_s: float) -> Answer[T]:
+    """Exchanges the job, while the rest of its body arrives if there is a rest."""
+    if body.is_complete:
+        return await exchange(job, received_s)
+    with first_error():
+        async with asyncio.TaskGroup() as tasks:
+            receiving = tasks.create_task(body.receive_rest())
+            answer = await exchange(job, received_s)
+            # A worker may answer before it has everything: what is wrong with an image often stands at its start.
+            receiving.cancel()
+    return answer
+
+
+async def leave_expectation(_request: web.Request) -> None:
+    """aiohttp would send `100 Continue` before any handler runs; `proceed` does when the request is accepted."""
+
+
+async def proceed(request: web.Request) -> None:
+    """Answers an Expect header (RFC 9110 10.1.1). Raises HTTPExpectationFailed for one that nobody knows."""
+    expectation = request.headers.get(hdrs.EXPECT)
+    if not expectation or request.version != HttpVersion11:
+        return
+    if expectation.lower() != "100-continue":
+        raise web.HTTPExpectationFailed(text=f"Expect: {head.shown(expectation)} is not known here")
+    if not request.content.is_eof():
+        await request.writer.write(CONTINUE)
+        # Nothing of the answer itself was sent yet: aiohttp decides by this whether an error can still be reported.
+        request.writer.output_size = 0
