@@ -26,6 +26,7 @@ NEVER = {
     "gateway.http": ("wire", "gateway.tunnel", "gateway.cluster"),
     "gateway.tunnel": ("gateway.http", "gateway.cluster"),
     "gateway.cluster": ("gateway.http", "gateway.tunnel"),
+    "gateway.client": ("wire", "gateway.app", "gateway.config", "gateway.dispatch", "gateway.errors", "gateway.http"),
 }
 """The left never imports the right. http and tunnel meet in dispatch; both ends of the tunnel meet in wire."""
 
@@ -47,6 +48,7 @@ DOORS = {
     "aiohttp": (
         "gateway/http/*",
         "gateway/app.py",
+        "gateway/client/connection.py",
         "gateway/tunnel/server.py",
         "gateway/tunnel/channel.py",
         "edge_worker/http/*",

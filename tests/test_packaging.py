@@ -64,7 +64,9 @@ def test_each_import_has_its_extra(library: str) -> None:
     """What a side imports is named by that side's extra, so one extra is enough to run it."""
     distribution = DISTRIBUTIONS.get(library, library)
     for door in DOORS[library]:
-        if door.startswith("gateway/"):
+        if door.startswith("gateway/client/"):
+            needed = names("client") & names("gateway")
+        elif door.startswith("gateway/"):
             needed = names("gateway")
         elif door.endswith("/train.py"):
             needed = names("dev") | names("opencv") | names("tensorflow")
@@ -75,7 +77,7 @@ def test_each_import_has_its_extra(library: str) -> None:
         assert distribution in needed, f"{door} imports {library}: no extra names {distribution}"
 
 
-@pytest.mark.parametrize("extra", ["gateway", "worker", "serve", "opencv", "bench", "dev"])
+@pytest.mark.parametrize("extra", ["gateway", "client", "worker", "serve", "opencv", "bench", "dev"])
 def test_the_lock_satisfies_each_extra(extra: str) -> None:
     """`make` installs from requirements.lock alone, so it holds every direct dependency within its bounds."""
     pins = locked("requirements.lock")
