@@ -24,10 +24,12 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.load.loop import run_loop
+from edge_worker.backends.answers import to_answer
 from edge_worker.backends.factory import open_backend
 from edge_worker.backends.image import decode_image
 from edge_worker.backends.opencv_dnn import OpenCVLoader
-from edge_worker.backends.preprocess import to_batch, to_json, to_probabilities
+from edge_worker.backends.preprocess import to_batch, to_probabilities
+from edge_worker.backends.question import Labels, Question
 from edge_worker.backends.settings import DEFAULT_MAX_PIXELS as MAX_PIXELS
 from edge_worker.backends.settings import BackendSettings
 from edge_worker.config import LocalConfig
@@ -56,11 +58,12 @@ def bare(model: str, model_dirs: Sequence[Path], top: int) -> Callable[[Path], b
     spec = found.spec
     assert spec is not None, found.failure
     engine = OpenCVLoader().load(spec, read_verified(found))
+    question = Question(Labels(top))
 
     def answer(file: Path) -> bytes:
         pixels = decode_image(file.read_bytes(), MAX_PIXELS, least=(spec.input.width, spec.input.height))
-        row = to_probabilities(engine.predict(to_batch(pixels, spec.input)), spec.output.softmax)[0]
-        return to_json(spec.name, spec.version, row, found.labels, top)
+        rows = to_probabilities(engine.predict(to_batch(pixels, spec.input)), spec.output.softmax)
+        return to_answer(rows, question, spec, found.labels).body
 
     return answer
 

@@ -19,13 +19,14 @@ from wire.frames import Buffer, RequestHead, ResponseHead
 PROBE_METHOD = "PROBE"
 """The gateway asks for one inference of the backend's own sample (docs/reference/wire.md, Probes)."""
 
-_BAD_INPUT_CODES = {
+BAD_INPUT_CODES = {
     "bad_request": ExchangeCode.BAD_REQUEST,
     "bad_input": ExchangeCode.BAD_INPUT,
     "unsupported_media_type": ExchangeCode.UNSUPPORTED_MEDIA_TYPE,
     "payload_too_large": ExchangeCode.PAYLOAD_TOO_LARGE,
     "unknown_model": ExchangeCode.UNKNOWN_MODEL,
 }
+"""BadInput's words in the protocol's."""
 
 log = logging.getLogger("edge_worker.exchange")
 
@@ -86,7 +87,7 @@ class ExchangeRunner:
         except Overloaded as error:
             return NotAnswered(ExchangeCode.OVERLOADED, str(error))
         except BadInput as error:
-            return NotAnswered(_BAD_INPUT_CODES[error.code], str(error))
+            return NotAnswered(BAD_INPUT_CODES[error.code], str(error))
         except BackendFailed as error:
             log.warning("backend failed", extra={"model": request.head.model, "reason": str(error)})
             return NotAnswered(ExchangeCode.BACKEND_FAILED, str(error))
@@ -115,7 +116,7 @@ class ExchangeRunner:
         durations = {"worker_queue": began - request.received_at, **answer.durations_s}
         head = ResponseHead(
             status=answer.status,
-            metadata=(("content-type", answer.content_type),),
+            metadata=(("content-type", answer.content_type), *answer.metadata),
             body_bytes=len(answer.body),
             received_us=int(request.received_at * 1e6),
             sent_us=int(ended * 1e6),

@@ -62,6 +62,8 @@ class Answer:
     status: int = 200
     durations_s: Mapping[str, float] = field(default_factory=dict)
     """Seconds by step: decode, preprocess, batch_wait, inference, postprocess."""
+    metadata: Sequence[tuple[str, str]] = ()
+    """What the head says besides the content type."""
 
 
 class Backend(Protocol):

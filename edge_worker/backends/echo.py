@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import parse_qs
 
 from edge_worker.backends.base import Answer, BackendFailed, BadInput, Call, ServedModel
 from edge_worker.backends.settings import BackendSettings
@@ -50,10 +51,14 @@ class EchoBackend:
         return [ServedModel(name, VERSION, self._settings.slots, metadata=metadata) for name in self._slots]
 
     async def answer(self, call: Call) -> Answer:
-        """The body's size, after one service time. Raises BadInput for a model it was not given."""
+        """The body's size, whatever it is of, after one service time. Raises BadInput for a model it was not given, and
+        for an answer that only a network could give (docs/reference/inference-exchange.md)."""
         slots = self._slots.get(call.model)
         if slots is None:
             raise BadInput("unknown_model", f"this worker does not serve the model {call.model!r}")
+        refused = parse_qs(call.path.partition("?")[2], keep_blank_values=True).keys() & {"output", "query"}
+        if refused:
+            raise BadInput("bad_request", f"{min(refused)}: echo has no network; it answers with the body's size")
         service_s = self._settings.echo_service_time.draw_s(self._rng)
         async with slots:
             started = self._clock()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from urllib.parse import parse_qs
 
 import numpy as np
 
@@ -18,15 +17,13 @@ from edge_worker.backends.engine import Engine, EngineLoader
 from edge_worker.backends.image import quiet_decoders
 from edge_worker.backends.loaded_model import BatchedModel, LoadedModel, SingleModel
 from edge_worker.backends.preprocess import Batch, to_batch, to_probabilities
+from edge_worker.backends.question import FP32, Question, read_question
 from edge_worker.backends.settings import BackendSettings
 from edge_worker.batch_rules import BatchRule
 from edge_worker.fine_clock import FineClock
-from edge_worker.models.registry import FoundModel, find_models, read_verified
+from edge_worker.models.registry import FoundModel, find_models, only, read_verified
 from edge_worker.models.spec import ModelSpec, SpecError
 
-DEFAULT_TOP = 5
-MAX_TOP = 100_000
-"""A larger `top` is a mistake; one over the number of classes gives all of them."""
 MAX_FAILURE = 1000
 """Characters of a reason: it travels in the worker's HELLO."""
 
@@ -51,7 +48,7 @@ class ImageBackend:
         quiet_decoders()
         self._loader.prepare(self._threads)
         found = find_models(self._settings.model_dirs, self._settings.embedded)
-        return [self._serve(model, loop) for model in found]
+        return [self._serve(model, loop) for model in only(found, self._settings.models)]
 
     def _serve(self, model: FoundModel, loop: asyncio.AbstractEventLoop) -> ServedModel:
         if model.spec is None:
@@ -100,18 +97,18 @@ class ImageBackend:
         return engines * (self._settings.slots // count)
 
     async def answer(self, call: Call) -> Answer:
-        """The labels of one picture. Raises BadInput or BackendFailed."""
+        """Raises BadInput or BackendFailed."""
         model = self._models.get(call.model)
         if model is None:
             raise BadInput("unknown_model", f"this worker does not serve the model {call.model!r}")
-        return await model.run(call.body, parse_top(call.path), call.deadline_at)
+        return await model.run(call.body, read_question(call, model.spec), call.deadline_at)
 
     async def probe(self, model: str) -> Answer:
         """A picture of the input's size, made here, goes the whole way."""
         loaded = self._models.get(model)
         if loaded is None:
             raise BackendFailed(f"the model {model!r} is not loaded")
-        return await loaded.run(loaded.sample, DEFAULT_TOP, None)
+        return await loaded.run(loaded.sample, Question(), None)
 
     async def close(self) -> None:
         """Waits for the threads and lets the networks go."""
@@ -120,14 +117,6 @@ class ImageBackend:
             await model.close()
         if self._clock is not None:
             self._clock.close()
-
-
-def parse_top(path: str) -> int:
-    """The `top` of a path's query; DEFAULT_TOP if there is none. Raises BadInput."""
-    text = parse_qs(path.partition("?")[2], keep_blank_values=True).get("top", [str(DEFAULT_TOP)])[-1]
-    if text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= MAX_TOP:
-        return int(text)
-    raise BadInput("bad_request", f"top = {text[:40]!r}: must be a whole number from 1 to {MAX_TOP}")
 
 
 def _warm_up(engine: Engine, batch: Batch, spec: ModelSpec, labels: int) -> None:
@@ -147,7 +136,7 @@ def _metadata(spec: ModelSpec, labels: int, engine: str) -> dict[str, object]:
         "format": spec.format,
         "input": {
             "name": inputs.name,
-            "datatype": "FP32",
+            "datatype": FP32,
             "shape": list(inputs.shape),
             "layout": inputs.layout,
             "colour": inputs.colour,
@@ -156,7 +145,8 @@ def _metadata(spec: ModelSpec, labels: int, engine: str) -> dict[str, object]:
             "resize": inputs.resize,
             "interpolation": inputs.interpolation,
         },
-        "output": {"name": spec.output.name, "datatype": "FP32", "shape": [-1, labels]},
+        "output": {"name": spec.output.name, "datatype": FP32, "shape": [-1, labels]},
         "labels": labels,
+        "groups": list(spec.groups),
         "weights": spec.weights,
     }

@@ -1,8 +1,9 @@
-"""One model that is ready to answer: its threads, its networks, and the steps from a picture to labels.
+"""One model that is ready to answer: its threads, its networks, and the steps from a picture to an answer.
 
-Without batching a call is one piece of work on one thread, from decoding to JSON, and nothing of it runs on the event
-loop. With batching the steps part: pictures are decoded one by one, so that a bad one is refused before it meets
-others; a batch is one piece of work for a network; each answer is written apart again.
+Without batching a picture is one piece of work on one thread, from decoding to the answer, and nothing of it runs on
+the event loop. With batching the steps part: pictures are decoded one by one, so that a bad one is refused before it
+meets others; a batch is one piece of work for a network; each answer is written apart again. A tensor of several
+pictures is taken apart in both: a network is only ever given a size that was warmed up.
 """
 
 from __future__ import annotations
@@ -13,28 +14,34 @@ import queue
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
-from edge_worker.backends.base import Answer, BackendFailed
+from edge_worker.backends.answers import to_answer
+from edge_worker.backends.base import Answer, BackendFailed, BadInput
 from edge_worker.backends.engine import Engine
 from edge_worker.backends.image import decode_image
-from edge_worker.backends.preprocess import Batch, to_batch, to_json, to_probabilities
+from edge_worker.backends.preprocess import Batch, from_tensor, to_batch, to_probabilities
+from edge_worker.backends.question import Question
 from edge_worker.batch_rules import BatchRule
 from edge_worker.batcher import Batched, Batcher, Clock
 from edge_worker.models.spec import ModelSpec
+
+Body = bytes | memoryview
 
 
 class LoadedModel(Protocol):
     """What answers for one model."""
 
+    spec: ModelSpec
     sample: bytes
     """A picture for probes."""
 
-    async def run(self, body: bytes | memoryview, top: int, deadline_at: float | None) -> Answer:
-        """The labels of one picture. Raises BadInput or BackendFailed."""
+    async def run(self, body: Body, question: Question, deadline_at: float | None) -> Answer:
+        """Raises BadInput or BackendFailed."""
 
     async def close(self) -> None:
         """Waits for the threads and lets the networks go."""
@@ -51,12 +58,23 @@ class _Steps:
         for engine in engines:
             self._free.put(engine)
 
-    def read(self, body: bytes | memoryview, watch: Watch) -> Batch:
-        """[1, height, width, channels]. Raises BadInput."""
+    def read(self, body: Body, question: Question, watch: Watch) -> Batch:
+        """[N, height, width, channels], 1 for a picture. Raises BadInput."""
         spec = self._spec.input
+        if question.tensor_rows:
+            return self._read_tensor(body, watch)
         pixels = decode_image(body, self._max_pixels, least=(spec.width, spec.height))
         watch.lap("decode")
         batch = to_batch(pixels, spec)
+        watch.lap("preprocess")
+        return batch
+
+    def _read_tensor(self, body: Body, watch: Watch) -> Batch:
+        watch.lap("decode")  # nothing was: the steps are the same for every call
+        try:
+            batch = from_tensor(body, self._spec.input)
+        except ValueError as error:
+            raise BadInput("bad_input", str(error)) from error
         watch.lap("preprocess")
         return batch
 
@@ -68,14 +86,16 @@ class _Steps:
         finally:
             self._free.put(engine)
 
-    def write(self, outputs: Batch, top: int, batch_size: int | None = None) -> bytes:
-        """The answer to the one picture in `outputs` [1, ...]. Raises BackendFailed."""
+    def write(self, outputs: Batch, question: Question, batch_size: int | None = None) -> Answer:
+        """The answer, from the outputs for each of its pictures. Raises BackendFailed; BadInput for a tensor."""
         spec = self._spec
         try:
-            row = to_probabilities(outputs, spec.output.softmax)[0]
+            rows = to_probabilities(outputs, spec.output.softmax)
         except ValueError as error:
+            if question.tensor_rows:  # numbers that no picture has: the engine is not to blame
+                raise BadInput("bad_input", f"{error}: the tensor's values are out of all bounds") from error
             raise BackendFailed(f"{spec.name}: {error}") from error
-        return to_json(spec.name, spec.version, row, self._labels, top, batch_size)
+        return to_answer(rows, question, spec, self._labels, None if question.tensor_rows else batch_size)
 
 
 class SingleModel:
@@ -84,20 +104,33 @@ class SingleModel:
     def __init__(self, spec: ModelSpec, labels: tuple[str, ...], engines: Sequence[Engine], max_pixels: int) -> None:
         self._steps = _Steps(spec, labels, engines, max_pixels)
         self._threads = ThreadPoolExecutor(len(engines), thread_name_prefix=f"model-{spec.name}")
-        self.sample = sample_picture(spec)
+        self.spec, self.sample = spec, sample_picture(spec)
 
-    async def run(self, body: bytes | memoryview, top: int, deadline_at: float | None) -> Answer:
+    async def run(self, body: Body, question: Question, deadline_at: float | None) -> Answer:
         """The deadline is for whoever waits here: what a thread has begun it ends."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, body, top)
+        if question.tensor_rows > 1:
+            return await self._run_rows(body, question)
+        answer: Answer = await _on(self._threads, self._run, body, question)
+        return answer
 
-    def _run(self, body: bytes | memoryview, top: int) -> Answer:
+    def _run(self, body: Body, question: Question) -> Answer:
         watch = Watch(time.perf_counter)
-        batch = self._steps.read(body, watch)
+        batch = self._steps.read(body, question, watch)
         outputs = self._steps.predict(batch)
         watch.lap("inference")
-        answer = self._steps.write(outputs, top)
+        answer = self._steps.write(outputs, question)
         watch.lap("postprocess")
-        return Answer(answer, durations_s=watch.laps_s)
+        return replace(answer, durations_s=watch.laps_s)
+
+    async def _run_rows(self, body: Body, question: Question) -> Answer:
+        """Each picture of a tensor is a piece of work of its own: a call that is cancelled stops at its next one."""
+        watch = Watch(time.perf_counter)
+        batch = await _on(self._threads, self._steps.read, body, question, watch)
+        rows = [await _on(self._threads, self._steps.predict, batch[at : at + 1]) for at in range(len(batch))]
+        watch.lap("inference")
+        answer: Answer = await _on(self._threads, self._steps.write, np.concatenate(rows), question)
+        watch.lap("postprocess")
+        return replace(answer, durations_s=watch.laps_s)
 
     async def close(self) -> None:
         await asyncio.to_thread(_end, self._threads)
@@ -122,22 +155,38 @@ class BatchedModel:
             for count, work in ((os.cpu_count() or 1, "read"), (len(engines), "compute"), (1, "write"))
         )
         self._batcher: Batcher[Batch, Batch] = Batcher(rule, len(engines), self._compute, clock)
-        self.sample = sample_picture(spec)
+        self.spec, self.sample = spec, sample_picture(spec)
 
-    async def run(self, body: bytes | memoryview, top: int, deadline_at: float | None) -> Answer:
-        batch, read_s = await _on(self._readers, self._read, body)
-        done = await self._batcher.run(batch, deadline_at)
-        answer, write_s = await _on(self._writers, self._write, done, top)
-        computed_s = {"batch_wait": done.wait_s, "inference": done.compute_s}
-        return Answer(answer, durations_s={**read_s, **computed_s, **write_s})
+    async def run(self, body: Body, question: Question, deadline_at: float | None) -> Answer:
+        batch, read_s = await _on(self._readers, self._read, body, question)
+        began = time.perf_counter()
+        done = await self._rows(batch, deadline_at)
+        waited_s = done[0].wait_s
+        computed_s = done[0].compute_s if len(done) == 1 else time.perf_counter() - began - waited_s
+        answer: Answer
+        answer, write_s = await _on(self._writers, self._write, done, question)
+        steps_s = {**read_s, "batch_wait": waited_s, "inference": computed_s, **write_s}
+        return replace(answer, durations_s=steps_s)
 
-    def _read(self, body: bytes | memoryview) -> tuple[Batch, dict[str, float]]:
+    async def _rows(self, batch: Batch, deadline_at: float | None) -> Sequence[Batched[Batch]]:
+        """Each picture waits in the line for itself, and shares a batch with whoever is there."""
+        if len(batch) == 1:
+            return [await self._batcher.run(batch, deadline_at)]
+        calls = [asyncio.create_task(self._batcher.run(batch[at : at + 1], deadline_at)) for at in range(len(batch))]
+        try:
+            return await asyncio.gather(*calls)
+        finally:  # one that failed, or the caller that has gone, takes the others out of the line
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+
+    def _read(self, body: Body, question: Question) -> tuple[Batch, dict[str, float]]:
         watch = Watch(time.perf_counter)
-        return self._steps.read(body, watch), watch.laps_s
+        return self._steps.read(body, question, watch), watch.laps_s
 
-    def _write(self, done: Batched[Batch], top: int) -> tuple[bytes, dict[str, float]]:
+    def _write(self, done: Sequence[Batched[Batch]], question: Question) -> tuple[Answer, dict[str, float]]:
         watch = Watch(time.perf_counter)
-        answer = self._steps.write(done.result, top, done.size)
+        answer = self._steps.write(np.concatenate([row.result for row in done]), question, done[0].size)
         watch.lap("postprocess")
         return answer, watch.laps_s
 

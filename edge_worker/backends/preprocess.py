@@ -1,4 +1,4 @@
-"""From a picture to the batch that a network takes, and from its numbers to named answers: the same for every engine.
+"""From a picture or a ready tensor to the batch that a network takes, and to probabilities: the same for every engine.
 
 Two engines that share these lines can differ only by their own arithmetic. Knows numpy and cv2's resize; knows no
 network, no thread and no clock.
@@ -6,8 +6,6 @@ network, no thread and no clock.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from typing import cast
 
 import cv2
@@ -46,19 +44,16 @@ def to_probabilities(outputs: NDArray[np.float32], softmax_done: bool) -> NDArra
     return cast("NDArray[np.float32]", powers / powers.sum(axis=1, keepdims=True))
 
 
-def to_json(
-    model: str, version: str, row: NDArray[np.float32], labels: Sequence[str], top: int, batch_size: int | None = None
-) -> bytes:
-    """The answer for one picture: the `top` likeliest classes, the likeliest first, equals by index.
+def from_tensor(body: bytes | memoryview, spec: InputSpec) -> Batch:
+    """Ready numbers of one or more pictures, as `spec.shape` has them, as float32 [N, height, width, channels].
 
-    `batch_size` is how many pictures the network was given together; None where it is always one.
+    `body` is little-endian and row-major, and its length was checked. Raises ValueError for what is no number: an
+    engine would answer with as little, and be blamed for it.
     """
-    order = np.argsort(-row, kind="stable")[:top]
-    predictions = [{"index": int(i), "label": labels[i], "probability": round(float(row[i]), 6)} for i in order]
-    answer: dict[str, object] = {"model": model, "model_version": version, "predictions": predictions}
-    if batch_size is not None:
-        answer["batch_size"] = batch_size
-    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+    batch = np.frombuffer(body, "<f4").astype(np.float32, copy=False).reshape(spec.shape)
+    if not np.isfinite(batch).all():
+        raise ValueError("the tensor has values that are not finite")
+    return batch if spec.layout == "NHWC" else batch.transpose(0, 2, 3, 1)
 
 
 def _cropped(pixels: Pixels, spec: InputSpec) -> Pixels:

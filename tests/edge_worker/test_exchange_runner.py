@@ -53,6 +53,15 @@ async def test_a_request_is_answered() -> None:
     assert result.head.durations_us == (("worker_queue", 500_000), ("decode", 1000), ("inference", 20_000))
 
 
+async def test_what_else_the_answer_says_goes_with_its_type() -> None:
+    """A tensor's shape travels beside its media type."""
+    result = await runner(FakeBackend(Answer(b"", "application/vnd.tensor", metadata=(("tensor-shape", "1,3"),)))).run(
+        request()
+    )
+    assert isinstance(result, Answered)
+    assert result.head.metadata == (("content-type", "application/vnd.tensor"), ("tensor-shape", "1,3"))
+
+
 @pytest.mark.parametrize(("deadline_ms", "deadline_at"), [(0, None), (2500, 7.5)])
 async def test_the_backend_is_told_the_deadline(deadline_ms: int, deadline_at: float | None) -> None:
     """Counted from when the request's head came; what waits in a batch must know it."""

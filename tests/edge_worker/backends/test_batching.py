@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from edge_worker.backends.base import Answer, Backend, BackendFailed, BadInput, 
 from edge_worker.backends.engine import Engine
 from edge_worker.backends.factory import open_backend
 from edge_worker.backends.image_backend import ImageBackend
+from edge_worker.backends.question import TENSOR
 from edge_worker.backends.settings import BackendSettings
 from edge_worker.models.registry import EMBEDDED
 from edge_worker.models.spec import ModelSpec
@@ -94,6 +95,15 @@ DARK = pictures.encoded(".png", np.full((4, 6, 3), 5, np.uint8))
 
 async def ask(backend: Backend, body: bytes, model: str = "colours", top: int = 1) -> Answer:
     return await backend.answer(Call(model, "POST", f"/inference/{model}?top={top}", (), body))
+
+
+async def ask_rows(backend: Backend, levels: Sequence[float]) -> Answer:
+    """A tensor with a row for each level, which is its red."""
+    rows = np.zeros((len(levels), 3, 4, 6), np.float32)
+    rows[:, 0] = np.asarray(levels, np.float32)[:, None, None]
+    shape = ",".join(map(str, rows.shape))
+    head = (("content-type", TENSOR), ("tensor-datatype", "FP32"), ("tensor-shape", shape))
+    return await backend.answer(Call("colours", "POST", "/inference/colours?output=raw", head, rows.tobytes()))
 
 
 def label(answer: Answer) -> str:
@@ -199,6 +209,33 @@ async def test_a_cancelled_call_is_not_computed(tmp_path: Path) -> None:
         answers = await asyncio.gather(*[ask(backend, colour(1)) for _ in range(2)])
     assert [label(answer) for answer in answers] == ["green", "green"]
     assert loader.sizes == [2]
+
+
+async def test_the_rows_of_a_tensor_share_batches(tmp_path: Path) -> None:
+    """Two calls together fill two of four; every row comes back in its own place, and no size is new."""
+    loader = Means()
+    async with started(write_model(tmp_path), loader, max_batch=4, max_batch_wait_us=LONG_US) as (backend, _):
+        loader.warmed()
+        answers = await asyncio.gather(*[ask_rows(backend, levels) for levels in ((1, 2, 3, 4, 5), (6, 7, 8))])
+    assert loader.sizes == [4, 4]
+    for answer, levels in zip(answers, ((1, 2, 3, 4, 5), (6, 7, 8)), strict=True):
+        assert dict(answer.metadata)["tensor-shape"] == f"{len(levels)},3"
+        rows = np.frombuffer(answer.body, "<f4").reshape(-1, 3)
+        expected = [np.exp(level) / (np.exp(level) + 2) for level in levels]
+        np.testing.assert_allclose(rows[:, 0], expected, rtol=1e-5)
+        assert list(answer.durations_s) == ["decode", "preprocess", "batch_wait", "inference", "postprocess"]
+
+
+async def test_a_row_on_which_the_engine_fails_fails_its_tensor(tmp_path: Path) -> None:
+    """And the tensor's other rows leave the line."""
+    loader = Means()
+    async with started(write_model(tmp_path), loader, max_batch=2, max_batch_wait_us=LONG_US) as (backend, _):
+        loader.warmed()
+        with pytest.raises(BackendFailed, match="dark"):
+            await ask_rows(backend, (0.5, 1.0, 2.0))
+        assert [label(one) for one in await asyncio.gather(*[ask(backend, colour(2)) for _ in range(2)])] == [
+            "blue"
+        ] * 2
 
 
 async def test_a_network_that_takes_one_picture_only_is_not_served_in_batches(tmp_path: Path) -> None:

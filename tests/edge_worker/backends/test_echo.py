@@ -54,6 +54,16 @@ async def test_the_answer_has_a_digest_if_that_is_wished() -> None:
     assert json.loads(answer.body)["sha256"] == hashlib.sha256(b"12345").hexdigest()
 
 
+@pytest.mark.parametrize("query", ["output=raw", "query=cat"])
+async def test_what_only_a_network_could_answer_is_refused(query: str) -> None:
+    """Echo has no numbers and knows no groups; anything else in the path is nothing to it."""
+    backend = EchoBackend(BackendSettings())
+    with pytest.raises(BadInput, match="echo has no network") as caught:
+        await backend.answer(Call("echo", "POST", f"/inference/echo?{query}", (), b"12345"))
+    assert caught.value.code == "bad_request"
+    assert (await backend.answer(Call("echo", "POST", "/inference/echo?top=3", (), b"12345"))).status == 200
+
+
 async def test_each_name_is_a_model_with_the_same_slots() -> None:
     """The names are announced with slots, and what the engine is."""
     settings = BackendSettings(slots=3, echo_models=("a", "b"), echo_service_time=parse_service_time("20ms"))

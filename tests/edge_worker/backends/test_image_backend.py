@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_worker.backends.base import BackendFailed, BadInput, Call, ServedModel
+from edge_worker.backends.base import Answer, BackendFailed, BadInput, Call, ServedModel
 from edge_worker.backends.engine import Engine
-from edge_worker.backends.image_backend import MAX_FAILURE, ImageBackend, parse_top
+from edge_worker.backends.image_backend import MAX_FAILURE, ImageBackend
+from edge_worker.backends.question import TENSOR
 from edge_worker.backends.settings import BackendSettings
 from edge_worker.models.spec import ModelSpec, SpecError
 from tests.support import pictures
@@ -113,6 +114,7 @@ async def test_a_model_is_announced_with_what_it_takes_and_gives(tmp_path: Path)
         },
         "output": {"name": "means", "datatype": "FP32", "shape": [-1, 3]},
         "labels": 3,
+        "groups": [],
         "weights": "made by hand",
         "device": "abacus",
     }
@@ -184,17 +186,75 @@ async def test_the_query_says_how_many_classes_to_name(tmp_path: Path, query: st
         assert len(json.loads((await backend.answer(call(query=query))).body)["predictions"]) == count
 
 
-def test_five_classes_are_named_by_default() -> None:
-    """A path without a query asks for the usual number."""
-    assert parse_top("/inference/m") == 5
+def tensor_call(rows: NDArray[np.float32], query: str = "?output=raw") -> Call:
+    """`rows` [N, 4, 6, 3], as the model of these tests has it: channels first."""
+    values = rows.transpose(0, 3, 1, 2)
+    shape = ",".join(map(str, values.shape))
+    head = (("content-type", TENSOR), ("tensor-datatype", "FP32"), ("tensor-shape", shape))
+    return Call("colours", "POST", f"/inference/colours{query}", head, values.tobytes())
 
 
-@pytest.mark.parametrize("top", ["0", "-1", "1.5", "five", "", "100001", "99999999999999999999", "٣", "1e3"])
-def test_a_wrong_number_of_classes_is_refused(top: str) -> None:
-    """The message has the value and what is allowed."""
-    with pytest.raises(BadInput, match=r"top = .*must be a whole number from 1 to 100000") as caught:
-        parse_top(f"/inference/m?top={top}")
-    assert caught.value.code == "bad_request"
+def numbers(answer: Answer) -> NDArray[np.float32]:
+    shape = [int(side) for side in dict(answer.metadata)["tensor-shape"].split(",")]
+    return np.frombuffer(answer.body, "<f4").reshape(shape)
+
+
+async def test_a_tensor_is_answered_with_numbers(tmp_path: Path) -> None:
+    """Row for row, each computed alone: the network only ever sees the size that was warmed up."""
+    batches: list[tuple[int, ...]] = []
+
+    def predict(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        batches.append(batch.shape)
+        return means(batch)
+
+    rows = np.random.default_rng(7).random((3, 4, 6, 3), np.float32)
+    async with started(write_model(tmp_path), FakeLoader(predict)) as (backend, _):
+        answer = await backend.answer(tensor_call(rows))
+    powers = np.exp(means(rows))
+    np.testing.assert_allclose(numbers(answer), powers / powers.sum(axis=1, keepdims=True), rtol=1e-5)
+    assert batches == [(1, 4, 6, 3)] * 4
+    assert list(answer.durations_s) == ["decode", "preprocess", "inference", "postprocess"]
+
+
+async def test_a_tensor_that_a_picture_becomes_is_answered_alike(tmp_path: Path) -> None:
+    """Labels for one row of numbers are those of the picture that they were made of; a picture gives numbers too."""
+    pixels = np.random.default_rng(7).integers(0, 256, (4, 6, 3), np.uint8)
+    picture = pictures.encoded(".png", pixels)
+    async with started(write_model(tmp_path), FakeLoader()) as (backend, _):
+        named = await backend.answer(call(picture))
+        tensor = tensor_call(pixels[None].astype(np.float32) * np.float32(0.1), "")
+        assert (await backend.answer(tensor)).body == named.body
+        raw = numbers(await backend.answer(call(picture, "?output=raw")))
+    likeliest = json.loads(named.body)["predictions"][0]
+    assert raw.shape == (1, 3)
+    assert raw[0, likeliest["index"]] == pytest.approx(likeliest["probability"], abs=1e-6)
+
+
+@pytest.mark.parametrize(("value", "text"), [(np.nan, "not finite"), (np.float32(3e38), "out of all bounds")])
+async def test_numbers_that_no_picture_has_are_the_clients_fault(tmp_path: Path, value: float, text: str) -> None:
+    """Whether they are no numbers, or make none in the network: the engine is not blamed, and the worker stays."""
+
+    def predict(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        with np.errstate(over="ignore"):
+            return batch.sum(axis=(1, 2))
+
+    async with started(write_model(tmp_path), FakeLoader(predict)) as (backend, _):
+        with pytest.raises(BadInput, match=text) as caught:
+            await backend.answer(tensor_call(np.full((1, 4, 6, 3), value, np.float32)))
+    assert caught.value.code == "bad_input"
+
+
+async def test_a_tensor_whose_caller_is_gone_is_not_computed_further(tmp_path: Path) -> None:
+    """Its next row never begins."""
+    held = HeldPredict(warm_ups=1)
+    async with started(write_model(tmp_path), FakeLoader(held)) as (backend, _):
+        asked = asyncio.create_task(backend.answer(tensor_call(np.zeros((5, 4, 6, 3), np.float32))))
+        await held.wait_begun()
+        asked.cancel()
+        await asyncio.wait([asked])
+        held.end.set()
+        await backend.answer(call())
+    assert held.calls == 2
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_worker.backends.preprocess import to_batch, to_json, to_probabilities
+from edge_worker.backends.preprocess import from_tensor, to_batch, to_probabilities
 from edge_worker.models.spec import InputSpec
 
 SPEC = InputSpec(
@@ -109,21 +108,19 @@ def test_numbers_that_are_none_are_refused(value: float) -> None:
             to_probabilities(np.array([[0.5, value]], np.float32), softmax_done)
 
 
-def test_the_answer_has_the_likeliest_first() -> None:
-    """Labels and indexes go with their probabilities; of equals the lower index is first."""
-    row = np.array([0.1, 0.4, 0.1, 0.4], np.float32)
-    answer = json.loads(to_json("m", "2", row, ["a", "b", "ć", "d"], 3))
-    assert answer == {
-        "model": "m",
-        "model_version": "2",
-        "predictions": [
-            {"index": 1, "label": "b", "probability": 0.4},
-            {"index": 3, "label": "d", "probability": 0.4},
-            {"index": 0, "label": "a", "probability": 0.1},
-        ],
-    }
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_a_tensor_is_turned_to_channels_last(layout: str) -> None:
+    """Its shape is the network's own; what comes out has the channels last, whatever that is."""
+    spec = dataclasses.replace(SPEC, layout=layout)
+    values = np.arange(2 * 2 * 4 * 3, dtype=np.float32).reshape(2, spec.height, spec.width, 3)
+    sent = values if layout == "NHWC" else values.transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(from_tensor(memoryview(sent.tobytes()), spec), values)
 
 
-def test_a_top_over_the_number_of_classes_gives_all() -> None:
-    """There is nothing more to say than every class."""
-    assert len(json.loads(to_json("m", "1", np.array([0.5, 0.5], np.float32), ["a", "b"], 99))["predictions"]) == 2
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_tensor_with_what_is_no_number_is_refused(value: float) -> None:
+    """An engine would answer with as little, and be blamed for it."""
+    values = np.zeros((1, SPEC.height, SPEC.width, 3), np.float32)
+    values[0, 1, 1, 1] = value
+    with pytest.raises(ValueError, match="not finite"):
+        from_tensor(values.tobytes(), SPEC)
