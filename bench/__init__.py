@@ -3,8 +3,10 @@
 Definitions are those of docs/reference/bench.md. Nothing in the repository imports bench; bench imports what is public.
 
     bench/test.py      the program: flags -> Settings -> Outcome -> table and files
+    bench/keeping.py   Keeper: writes part by part, elsewhere where the disk is full
+    bench/terminal.py  what programs print to: a reader that leaves (`| head`) ends nothing
     bench/flags.py     parser(), settings_of(): text -> Settings. Other programs add their own flags
-    bench/session.py   measure(settings, console, command) -> Outcome(run, summary): first request, run, Ctrl-C, summary
+    bench/session.py   measure(settings, console, command) -> Outcome(run, summarize): first request, run, Ctrl-C
     bench/compare.py   the program for two results; bench/comparison.py: results -> sides -> comparison, warnings
     bench/ab.py        --ab: two systems in one run
     bench/example.py   the run behind docs/explanation/example-report.md, with all that it needs
@@ -34,6 +36,7 @@ Definitions are those of docs/reference/bench.md. Nothing in the repository impo
       table.py         the table at the end       live.py  progress      files.py  write_result(), read_result()
       ratios.py        the table of a comparison
       html.py          write_report(): report.html of a run       pair.py  that of a comparison
+      result.py        show() and document() of either kind; python -m bench.report makes them again
       figures.py       pictures over time       curves.py  of distributions       bars.py  of parts, workers, ratios
       svg.py           matplotlib's door: small SVG in the page's colours
       page.py          where text becomes HTML, with style.css

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -110,8 +111,7 @@ async def measure_pair(pair: Pair, console: Console, command: Sequence[str]) -> 
             progress = Progress()
             generator = Generator(pair.first.plan, ArmTransport(order, arms), clock, recorder, progress.add)
             run = await run_shown(generator, progress, console, clock)
-        summary = pair_summary(pair, run, surroundings, started)
-        return Outcome(run, summary, recorder.spill_error)
+        return Outcome(run, partial(pair_summary, pair, run, surroundings, started), recorder.spill_error)
 
 
 async def _probe(name: str, settings: Settings, clock: SystemClock) -> None:

@@ -15,8 +15,7 @@ from pathlib import Path
 if not __package__:  # started as a file: python looks for modules beside it, and ours begin one folder up
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from rich.console import Console
-
+from bench import terminal
 from bench.comparison import comparison, regressions, sides_of
 from bench.errors import BenchError
 from bench.report import ratios
@@ -32,28 +31,28 @@ written."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program. Returns the exit status."""
     flags = _parser().parse_args(arguments)
-    errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+    errors = terminal.errors()
     try:
         if len({path.resolve() for path in flags.results}) < len(flags.results) or len(flags.results) > 2:
             raise BenchError("name one interleaved result, or two different ones")
         first, second = sides_of([read_result(path) for path in flags.results])
         found = comparison(first, second, flags.seed)
     except BenchError as error:
-        errors.print(f"compare: {error}", markup=False)
+        errors.print(f"compare: {error}")
         return BAD_INPUT
     if flags.json:
-        print(json.dumps(finite(found), indent=2))  # noqa: T201  the program's output
+        terminal.plain().print(json.dumps(finite(found), indent=2))
     else:
-        ratios.show(Console(emoji=False), found)
+        ratios.show(terminal.output(), found)
     try:
         if flags.out is not None:
             write_page(flags.out, pair_report(first, second, found))
     except BenchError as error:
-        errors.print(f"compare: {error}", markup=False)
+        errors.print(f"compare: {error}")
         return NOT_WRITTEN
     worse = regressions(found, flags.tolerance / 100) if flags.relative else []
     if worse:
-        errors.print(f"compare: {second.name} is worse than {first.name}: {', '.join(worse)}", markup=False)
+        errors.print(f"compare: {second.name} is worse than {first.name}: {', '.join(worse)}")
     return WORSE if worse else GOOD
 
 

@@ -13,8 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from bench import terminal
 from bench.errors import BenchError
 from bench.flags import positive
 from bench.load.loop import run_loop
@@ -33,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run_loop(_run(flags))
     except (BenchError, StackError) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"example: {error}")
+        terminal.errors().print(f"example: {error}")
         return 2
 
 

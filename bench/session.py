@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from rich.console import Console
 
@@ -35,7 +36,8 @@ class Outcome:
     """What a measurement gives."""
 
     run: Run
-    summary: Summary
+    summarize: Callable[[], Summary]
+    """Made when the samples are safe."""
     spill_error: str
     """Why samples had to be held in memory; '' if they had not."""
 
@@ -52,8 +54,7 @@ async def measure(settings: Settings, console: Console, command: Sequence[str]) 
             progress = Progress()
             generator = Generator(settings.plan, transport, clock, recorder, progress.add)
             run = await run_shown(generator, progress, console, clock)
-        summary = summarize(run, about(settings), surroundings, started)
-        return Outcome(run, summary, recorder.spill_error)
+        return Outcome(run, partial(summarize, run, about(settings), surroundings, started), recorder.spill_error)
 
 
 async def probe(settings: Settings, clock: Clock) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 if not __package__:  # started as a file: Python then looks for modules beside it, and not in the repository
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from bench import terminal
 from bench.simulation import page
 from bench.simulation.engine import simulate
 from bench.simulation.ideal import ideal_response_s
@@ -36,38 +37,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(options)
     if options.command == "page":
         page.write_page(_progress)
-        print(f"wrote {page.PAGE}")
+        terminal.plain().print(f"wrote {page.PAGE}")
     else:
-        print(page.markdown(page.TABLES[options.command](_progress, options.scale)))
+        terminal.plain().print(page.markdown(page.TABLES[options.command](_progress, options.scale)))
     return 0
 
 
 def _run(options: argparse.Namespace) -> int:
+    console = terminal.plain()
     scenario = Scenario(options.fleet, options.load, options.jobs, options.seed, options.service, options.arrivals)
-    print(
+    console.print(
         f"{len(scenario.fleet)} workers, {scenario.rate_per_s:.1f} jobs/s, {scenario.jobs} jobs, seed {scenario.seed}"
     )
-    print(f"{'ms':>14}" + "".join(f"{f'p{100 * q:g}':>9}" for q in _QUANTILES))
+    console.print(f"{'ms':>14}" + "".join(f"{f'p{100 * q:g}':>9}" for q in _QUANTILES))
     ideal = ideal_response_s(scenario)[int(WARM_UP * scenario.jobs) :]
-    print(f"{'ideal queue':>14}" + "".join(f"{1e3 * quantile(ideal, q):9.1f}" for q in _QUANTILES))
+    console.print(f"{'ideal queue':>14}" + "".join(f"{1e3 * quantile(ideal, q):9.1f}" for q in _QUANTILES))
     broken = False
     for policy in options.policy or ["least_loaded"]:
         outcome = simulate(scenario, policy)
-        _show(outcome)
+        _show(console, outcome)
         broken = broken or bool(outcome.violations)
     return int(broken)
 
 
-def _show(outcome: Outcome) -> None:
+def _show(console: terminal.Terminal, outcome: Outcome) -> None:
     numbers = "".join(f"{outcome.quantile_ms(q):9.1f}" for q in _QUANTILES)
     stable = "" if outcome.is_stable else "  unstable"
-    print(f"{outcome.policy:>14}{numbers}  {outcome.wall_s:.1f} s{stable}")
+    console.print(f"{outcome.policy:>14}{numbers}  {outcome.wall_s:.1f} s{stable}")
     for violation in outcome.violations:
-        print(f"{'broken':>14} {violation}")
+        console.print(f"{'broken':>14} {violation}")
 
 
 def _progress(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
+    terminal.errors().print(what)
 
 
 def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:

@@ -19,27 +19,28 @@ if not __package__:  # started as a file: python looks for modules beside it, an
 
 from rich.console import Console
 
+from bench import terminal
 from bench.ab import add_ab_flags, measure_pair, pair_of
-from bench.comparison import arms_of
 from bench.errors import BenchError
 from bench.flags import parser, settings_of
+from bench.keeping import Keeper
 from bench.load.loop import run_loop
+from bench.load.sample import Samples
 from bench.measure.summary import Summary, is_strictly_good
-from bench.report import ratios, table
-from bench.report.files import SUMMARY, write_result
-from bench.report.html import write_page, write_report
-from bench.report.pair import pair_report
+from bench.report.files import SUMMARY, write_samples, write_summary
+from bench.report.html import write_page
+from bench.report.result import document, show
 from bench.session import Outcome, measure
 
 GOOD, NOT_GOOD, BAD_INPUT, NOT_WRITTEN, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit status: fine; nothing succeeded, or --strict and the run cannot be trusted; the run could not begin; its data is
-elsewhere than in --out; Ctrl-C."""
+elsewhere than in --out, or its report could not be drawn; Ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program. Returns the exit status."""
     flags = _parser().parse_args(arguments)
-    console, errors = Console(emoji=False), Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+    console, errors = terminal.output(), terminal.errors()
     command = ["python", "bench/test.py", *(sys.argv[1:] if arguments is None else arguments)]
     try:
         _check_out(flags.out)
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = measure_pair(pair, console, command) if pair else measure(settings_of(flags), console, command)
         outcome = run_loop(run)
     except BenchError as error:
-        errors.print(f"bench: {error}", markup=False)
+        errors.print(f"bench: {error}")
         return BAD_INPUT
     except KeyboardInterrupt:
         errors.print("bench: interrupted before the run began")
@@ -83,51 +84,35 @@ def _check_out(directory: Path | None) -> None:
 
 
 def _finish(outcome: Outcome, flags: argparse.Namespace, console: Console, errors: Console) -> int:
-    """Writes first, then shows. Ctrl-C waits: what was measured is worth a second."""
+    """What cannot be made again first: samples, then their sum, shown and written, then the pictures. Ctrl-C waits:
+    what was measured is worth a second."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    status = GOOD
     if outcome.spill_error:
         errors.print(f"bench: samples were held in memory, their file could not be written: {outcome.spill_error}")
-    if flags.out is not None:
-        status = _write(outcome, flags.out, console, errors)
-    _show(outcome.summary, console)
-    if not outcome.summary["rates"]["succeeded"] or (flags.strict and not is_strictly_good(outcome.summary)):
+    keeper, samples = Keeper(flags.out, errors), outcome.run.samples
+    keeper.keep(lambda directory: write_samples(directory, samples))
+    summary = outcome.summarize()
+    show(console, summary)
+    keeper.keep(lambda directory: write_summary(directory, samples, summary))
+    is_drawn = flags.out is None or _draw(samples, summary, keeper, errors)
+    status = NOT_WRITTEN if keeper.is_elsewhere or not is_drawn else GOOD
+    if flags.out is not None and status == GOOD:
+        console.print(f"written to {flags.out}", soft_wrap=True)
+    if not summary["rates"]["succeeded"] or (flags.strict and not is_strictly_good(summary)):
         status = status or NOT_GOOD
     return INTERRUPTED if outcome.run.is_interrupted and not status else status
 
 
-def _show(summary: Summary, console: Console) -> None:
-    if "comparison" in summary:
-        ratios.show(console, summary["comparison"])
-    else:
-        table.show(console, summary)
-
-
-def _write_all(directory: Path, outcome: Outcome) -> None:
-    """The data first: it is what cannot be made again."""
-    samples, summary = outcome.run.samples, outcome.summary
-    write_result(directory, samples, summary)
-    if "comparison" in summary:
-        write_page(directory, pair_report(*arms_of(samples, summary), summary["comparison"]))
-    else:
-        write_report(directory, samples, summary)
-
-
-def _write(outcome: Outcome, directory: Path, console: Console, errors: Console) -> int:
+def _draw(samples: Samples, summary: Summary, keeper: Keeper, errors: Console) -> bool:
+    """Whether there is a page: whatever goes wrong with a picture costs no data."""
     try:
-        _write_all(directory, outcome)
-    except BenchError as error:
-        errors.print(f"bench: {error}", markup=False)
-        elsewhere = Path(tempfile.mkdtemp(prefix="bench-"))
-        try:
-            _write_all(elsewhere, outcome)
-            errors.print(f"bench: the result is in {elsewhere} instead", markup=False)
-        except BenchError as second:
-            errors.print(f"bench: {second}. All that is left of this run is the table", markup=False)
-        return NOT_WRITTEN
-    console.print(f"written to {directory}", markup=False, soft_wrap=True)
-    return GOOD
+        page = document(samples, summary)
+    except Exception as error:  # a library draws: the rest is written, and the line says how to go on
+        errors.print(f"bench: no report: {type(error).__name__}: {error}. Try again with: python -m bench.report DIR")
+        return False
+    keeper.keep(lambda directory: write_page(directory, page))
+    return True
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ if not __package__:  # started as a file: python looks for modules beside it, an
 
 from rich.console import Console
 
+from bench import terminal
 from bench.errors import BenchError
 from bench.load.loop import run_loop
 from bench.network.command import Request, stream_relay
@@ -39,11 +40,11 @@ MAX_S = 60.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program. Returns the exit status."""
     flags = parser().parse_args(arguments)
-    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    errors = terminal.errors()
     try:
         profile = profile_of(flags)
         if flags.self_test:
-            run_loop(self_test(profile, flags.seed, _options(flags), flags.json, Console()))
+            run_loop(self_test(profile, flags.seed, _options(flags), flags.json, terminal.output()))
         else:
             run_loop(_relay(_request(profile, flags), flags))
     except BenchError as error:
@@ -147,11 +148,7 @@ def _options(flags: argparse.Namespace) -> list[str]:
 
 async def _relay(request: Request, flags: argparse.Namespace) -> None:
     """Until a signal, or the end of standard input."""
-    console, tally, stopped = (
-        Console(soft_wrap=True, highlight=False, markup=False, emoji=False),
-        Tally(),
-        asyncio.Event(),
-    )
+    console, tally, stopped = terminal.plain(), Tally(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -35,6 +35,8 @@ HDR_UNITS_PER_MS = 1000
 HDR_INTERVALS = 300
 """At most so many lines in the log; one a second in a run of five minutes."""
 
+Writer = Callable[[IO[bytes]], None]
+
 
 @dataclass(frozen=True)
 class Result:
@@ -47,8 +49,22 @@ class Result:
 
 def write_result(directory: Path, samples: Samples, summary: Summary) -> None:
     """Writes all files. Raises BenchError that names what could not be written; what could be is there."""
+    _write(directory, [*_writers_of_samples(samples), *_writers_of_summary(samples, summary)])
+
+
+def write_samples(directory: Path, samples: Samples) -> None:
+    """The first half of `write_result`: what cannot be made again."""
+    _write(directory, _writers_of_samples(samples))
+
+
+def write_summary(directory: Path, samples: Samples, summary: Summary) -> None:
+    """The second half."""
+    _write(directory, _writers_of_summary(samples, summary))
+
+
+def _write(directory: Path, writers: Sequence[tuple[str, Writer]]) -> None:
     failed = []
-    for name, write in _writers(samples, summary):
+    for name, write in writers:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             _replace(directory / name, write)
@@ -117,11 +133,15 @@ def from_table(table: pyarrow.Table) -> Samples:
     return Samples(rows, names["reason"].all(), names["worker"].all(), names["label"].all(), stages[:MAX_STAGES])
 
 
-def _writers(samples: Samples, summary: Summary) -> Iterator[tuple[str, Callable[[IO[bytes]], None]]]:
-    yield PARQUET, lambda file: _write_parquet(samples, file)
-    yield CSV, lambda file: _write_csv(samples, file)
-    yield HDR_LOG, lambda file: _write_hdr_log(samples, summary, file)
-    yield SUMMARY, lambda file: _write_json(summary, file)
+def _writers_of_samples(samples: Samples) -> Sequence[tuple[str, Writer]]:
+    return (PARQUET, lambda file: _write_parquet(samples, file)), (CSV, lambda file: _write_csv(samples, file))
+
+
+def _writers_of_summary(samples: Samples, summary: Summary) -> Sequence[tuple[str, Writer]]:
+    return (
+        (HDR_LOG, lambda file: _write_hdr_log(samples, summary, file)),
+        (SUMMARY, lambda file: _write_json(summary, file)),
+    )
 
 
 def _write_parquet(samples: Samples, file: IO[bytes]) -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench import terminal
 from bench.errors import BenchError
 from bench.flags import Settings
 from bench.load.clock import Clock, SystemClock
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The program. Returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     scenario, flags = _read(words)
-    console, errors = Console(emoji=False), Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+    console, errors = terminal.output(), terminal.errors()
     session = _Session(scenario, flags, words, console, errors)
     return session.run()
 
@@ -87,7 +88,7 @@ class _Session:
             status = INTERRUPTED
             self._errors.print("bench: interrupted")
         except BenchError as error:
-            self._errors.print(f"bench: {error}", markup=False)
+            self._errors.print(f"bench: {error}")
             status = BAD_INPUT
         if status == BAD_INPUT and not self._steps:
             return status
@@ -117,13 +118,13 @@ class _Session:
         if self._scenario.shows_runs:
             table.show(self._console, step.summary)
         else:
-            self._console.print(line(step), markup=False, soft_wrap=True)
+            self._console.print(line(step), soft_wrap=True)
         if self._flags.out is not None:
             try:
                 write_result(self._flags.out / step.label, step.run.samples, step.summary)
             except BenchError as error:
                 self._is_written = False
-                self._errors.print(f"bench: {error}", markup=False)
+                self._errors.print(f"bench: {error}")
 
     def _show(self, findings: Findings) -> None:
         for grid in findings.grids:
@@ -150,9 +151,9 @@ class _Session:
             )
         except BenchError as error:
             self._is_written = False
-            self._errors.print(f"bench: {error}", markup=False)
+            self._errors.print(f"bench: {error}")
         else:
-            self._console.print(f"written to {self._flags.out}", markup=False, soft_wrap=True)
+            self._console.print(f"written to {self._flags.out}", soft_wrap=True)
 
     def _check_out(self) -> None:
         """Raises BenchError where a result lies already or nothing can be written."""

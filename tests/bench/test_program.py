@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shlex
 import ssl
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench import keeping
 from bench import test as program
 from bench.errors import BenchError
+from bench.load.target import REPOSITORY
 from bench.report import files
+from bench.report.__main__ import main as again
 from bench.report.files import SUMMARY, read_result
 from tests.support.certificates import made
 from tests.support.scripted_server import Reply, answer, scripted_server
@@ -141,25 +146,83 @@ async def test_a_directory_that_cannot_be_written(tmp_path: Path, capfd: pytest.
     assert "cannot write to" in " ".join(capfd.readouterr().err.split())
 
 
+@pytest.mark.parametrize("part", ["write_samples", "write_summary", "write_page"])
 async def test_a_disk_that_fills_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The result goes to a temporary directory, which is named; the status is 3 and the table is shown all the same."""
-    written = files.write_result
+    """Whatever does not fit, the whole result goes to a temporary directory, which is named; the status is 3 and the
+    table is shown all the same."""
+    written = getattr(program, part)
 
     def full(directory: Path, *rest: Any) -> None:
         if directory == tmp_path / "out":
             raise BenchError("cannot write: No space left on device")
         written(directory, *rest)
 
-    monkeypatch.setattr(program, "write_result", full)
-    monkeypatch.setattr(program.tempfile, "mkdtemp", lambda **_: str(tmp_path / "elsewhere"))
+    monkeypatch.setattr(program, part, full)
+    monkeypatch.setattr(keeping.tempfile, "mkdtemp", lambda **_: str(tmp_path / "elsewhere"))
     async with scripted_server(OK) as url:
         assert await status_of(f"{url}/x", "--out", str(tmp_path / "out")) == program.NOT_WRITTEN
     captured = capfd.readouterr()
+    assert captured.err.count("No space left") == 1
     assert "the result is in" in captured.err
     assert "latency, ms" in captured.out
     assert read_result(tmp_path / "elsewhere").summary["rates"]["succeeded"] == 40
+    assert (tmp_path / "elsewhere" / "report.html").exists()
+
+
+async def test_no_room_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where no temporary directory can be made either, it is said and the table is shown."""
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(files, "_replace", full)
+    monkeypatch.setattr(keeping.tempfile, "mkdtemp", full)
+    async with scripted_server(OK) as url:
+        assert await status_of(f"{url}/x", "--out", str(tmp_path / "out")) == program.NOT_WRITTEN
+    captured = capfd.readouterr()
+    assert "there is no other place" in captured.err
+    assert "latency, ms" in captured.out
+
+
+async def test_a_report_that_cannot_be_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line says so, the status is 3, the table is shown, the data is there, and the report can be made from it."""
+
+    def broken(*_: object) -> str:
+        raise ValueError("no such font")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(program, "document", broken)
+        async with scripted_server(OK) as url:
+            assert await status_of(f"{url}/x", "--out", str(tmp_path / "out")) == program.NOT_WRITTEN
+    captured = capfd.readouterr()
+    assert captured.err.splitlines() == [
+        "bench: no report: ValueError: no such font. Try again with: python -m bench.report DIR"
+    ]
+    assert "latency, ms" in captured.out
+    assert not (tmp_path / "out" / "report.html").exists()
+    assert again([str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+async def test_nobody_reads_the_table(tmp_path: Path) -> None:
+    """`bench/test.py --out DIR | true` in a shell: the output goes nowhere, without a traceback, and the result is
+    written."""
+    async with scripted_server(OK) as url:
+        command = [sys.executable, "bench/test.py", "--url", f"{url}/x", *QUICK, "--out", str(tmp_path / "out")]
+        shell = await asyncio.create_subprocess_shell(
+            f"{shlex.join(command)} | true",
+            stderr=asyncio.subprocess.PIPE,
+            cwd=REPOSITORY,
+        )
+        _, errors = await shell.communicate()
+    assert errors == b""
+    assert (tmp_path / "out" / "report.html").exists()
 
 
 async def test_the_token_is_nowhere_in_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
