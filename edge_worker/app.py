@@ -23,6 +23,9 @@ from edge_worker.backoff import Backoff
 from edge_worker.config import ConfigError, WorkerConfig, is_token
 from edge_worker.dialer import tls_context
 from edge_worker.exchange_runner import ExchangeRunner
+from edge_worker.health import Health
+from edge_worker.health_socket import health_of, health_socket
+from edge_worker.http.readiness import Readiness
 from edge_worker.link import GatewayLink, Identity
 from edge_worker.loading import announce, load_models
 from edge_worker.loop_lag import LoopLag
@@ -82,20 +85,22 @@ class Worker:
         )
         self._admissions: dict[str, Admission] = {}
         self._links: list[GatewayLink] = []
+        self._readiness: Readiness | None = None
         self._lag = LoopLag()
         self._stop = asyncio.Event()
 
     async def run(self) -> bool:
         """Serves until `stop`: loads models, dials, drains. False when it was stopped before the models were loaded:
         a thread may still be at it then. Raises ConfigError for models that cannot be looked for."""
-        models = await load_models(self._backend, self._stop)
-        if models is None:
-            log.info("stopped while loading")
-            return False
-        try:
-            await self._serve(models)
-        finally:
-            await self._backend.close()
+        async with health_socket(self._config.health_socket, self._health):
+            models = await load_models(self._backend, self._stop)
+            if models is None:
+                log.info("stopped while loading")
+                return False
+            try:
+                await self._serve(models)
+            finally:
+                await self._backend.close()
         log.info("stopped")
         return True
 
@@ -107,8 +112,8 @@ class Worker:
         self._announce(models)
         self._identity = replace(self._identity, labels={**_devices(models), **self._identity.labels})
         self._admissions = {model.name: Admission(model.slots) for model in models if not model.failure}
-        runner = ExchangeRunner(self._backend, self._admissions)
-        self._links = [self._link(url, models, runner) for url in self._config.gateways]
+        self._readiness = Readiness(ExchangeRunner(self._backend, self._admissions), models)
+        self._links = [self._link(url, models, self._readiness) for url in self._config.gateways]
         async with asyncio.TaskGroup() as tasks:
             dialling = [tasks.create_task(link.run()) for link in self._links]
             housekeeping = tasks.create_task(self._keep_house())
@@ -127,7 +132,7 @@ class Worker:
         if all(model.failure for model in models):
             log.error("no model can be served", extra={"hint": "connecting all the same, to show the reasons"})
 
-    def _link(self, url: str, models: Sequence[ServedModel], runner: ExchangeRunner) -> GatewayLink:
+    def _link(self, url: str, models: Sequence[ServedModel], runner: Readiness) -> GatewayLink:
         config = self._config
         return GatewayLink(
             url,
@@ -140,6 +145,16 @@ class Worker:
             max_body_bytes=config.max_body_bytes,
             backoff=Backoff(random.Random()),
         )
+
+    async def _health(self) -> Health:
+        if self._readiness is None:
+            return Health(False, "loading models")
+        if self._stop.is_set():
+            return Health(False, "draining")
+        up = sum(link.is_up for link in self._links)
+        if not up:
+            return Health(False, f"no tunnel is open to {', '.join(link.url for link in self._links)}")
+        return health_of(await self._readiness.states(), f"{up} of {len(self._links)} tunnels open")
 
     async def _drain(self, link: GatewayLink) -> None:
         await link.drain(self._config.drain_grace_s, "the worker is shutting down")

@@ -16,9 +16,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from edge_worker.config import ConfigError, load, load_local, load_serve
+from edge_worker.config import ConfigError, load, load_health, load_local, load_serve
 from edge_worker.logs import set_up_logs
-from edge_worker.options import CONNECT, LOCAL, SERVE, Option, add_options
+from edge_worker.options import CONNECT, HEALTH, LOCAL, SERVE, Option, add_options
 
 T = TypeVar("T")
 
@@ -82,6 +82,14 @@ def _parser() -> argparse.ArgumentParser:
         "Serves the models over HTTP until SIGTERM; then drains. Nobody is asked for a token: it listens on loopback "
         "unless it is told otherwise.",
     )
+    add(
+        "health",
+        _health,
+        HEALTH,
+        "ask a worker of this machine whether it is ready",
+        "Asks a worker that was started with the same --health-socket whether it is ready: its tunnel open, and "
+        "its models answering. Prints one line that says why; status 0 when it is, 1 when not.",
+    )
     local = add(
         "local",
         _local,
@@ -101,6 +109,7 @@ def _connect(flags: argparse.Namespace) -> int:
     from edge_worker.app import Worker
 
     config = load(flags, os.environ)
+    os.environ.pop("TOKEN", None)  # no child process and no dump of the environment has it from here on
     set_up_logs(config.log_format, config.log_level)
     _run(_until_signalled(Worker(config)))
     return 0
@@ -137,6 +146,17 @@ def _serve(flags: argparse.Namespace) -> int:
     set_up_logs(config.log_format, config.log_level)
     _run(_until_signalled(WorkerServer(config)))
     return 0
+
+
+# --- health -----------------------------------------------------------------------------------------------------------
+
+
+def _health(flags: argparse.Namespace) -> int:
+    from edge_worker.health import ask
+
+    health = ask(str(load_health(flags, os.environ)))
+    print(health.text)
+    return 0 if health.is_ready else 1
 
 
 # --- local ------------------------------------------------------------------------------------------------------------

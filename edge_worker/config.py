@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_worker.backends.settings import BackendSettings
-from edge_worker.options import CONNECT, LOCAL, SERVE, read_options
+from edge_worker.options import CONNECT, HEALTH, LOCAL, SERVE, read_options
 from wire.limits import MAX_TOKEN_BYTES
 
 _TOKEN = re.compile(rf"[!-~]{{1,{MAX_TOKEN_BYTES}}}")
@@ -49,6 +49,8 @@ class WorkerConfig:
     """A longer request body is refused."""
     drain_grace_s: float
     """Seconds that work in flight has to finish after SIGTERM."""
+    health_socket: Path | None
+    """Where `edge-worker health` asks; None listens nowhere."""
     log_format: str
     """json, console, or auto."""
     log_level: str
@@ -77,6 +79,8 @@ class ServeConfig:
     """A longer image is refused."""
     drain_grace_s: float
     """Seconds that work in flight has to finish after SIGTERM."""
+    health_socket: Path | None
+    """Where `edge-worker health` asks; None listens nowhere."""
     log_format: str
     """json, console, or auto."""
     log_level: str
@@ -138,6 +142,7 @@ def load(flags: argparse.Namespace, environment: Mapping[str, str]) -> WorkerCon
         engine=_engine(values),
         max_body_bytes=values["max-body-bytes"],
         drain_grace_s=values["drain-grace-s"],
+        health_socket=values["health-socket"],
         log_format=values["log-format"],
         log_level=values["log-level"],
         labels=dict(values["label"]),
@@ -159,6 +164,7 @@ def load_serve(flags: argparse.Namespace, environment: Mapping[str, str]) -> Ser
         engine=_engine(values),
         max_body_bytes=values["max-body-bytes"],
         drain_grace_s=values["drain-grace-s"],
+        health_socket=values["health-socket"],
         log_format=values["log-format"],
         log_level=values["log-level"],
     )
@@ -182,6 +188,14 @@ def load_local(flags: argparse.Namespace, environment: Mapping[str, str]) -> Loc
     )
 
 
+def load_health(flags: argparse.Namespace, environment: Mapping[str, str]) -> Path:
+    """Where `health` asks. Raises ConfigError."""
+    path: Path | None = read_options(HEALTH, flags, environment, {})["health-socket"]
+    if path is None:
+        raise ConfigError("health-socket: is missing; give --health-socket FILE or HEALTH_SOCKET, as to the worker")
+    return path
+
+
 def _want_certificate_with_key(values: Mapping[str, Any], problems: dict[str, list[str]]) -> None:
     if values["key-file"] is not None and values["certificate-file"] is None and "certificate-file" not in problems:
         problems["certificate-file"] = ["certificate-file: is missing, but key-file is given"]
@@ -197,6 +211,7 @@ def _engine(values: Mapping[str, Any]) -> BackendSettings:
         slots=values["slots"],
         threads=values["threads"],
         model_dirs=values["model-dir"],
+        models=values.get("model", ()),  # `local` has its one model
         embedded=not values["no-embedded"],
         max_pixels=values["max-pixels"],
         max_batch=values["max-batch"],

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from edge_worker.backends.base import ServedModel
 from edge_worker.backoff import Backoff
 from edge_worker.dialer import DialFailed, dial
-from edge_worker.exchange_runner import ExchangeRunner
-from edge_worker.tunnel import Tunnel
+from edge_worker.tunnel import Runner, Tunnel
 from wire import VERSION
 from wire.channel import Channel
 from wire.errors import CloseCode
@@ -54,7 +53,7 @@ class GatewayLink:
         url: str,
         identity: Identity,
         models: Sequence[ServedModel],
-        runner: ExchangeRunner,
+        runner: Runner,
         *,
         read_token: Callable[[], str],
         tls: ssl.SSLContext,

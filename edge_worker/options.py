@@ -97,6 +97,10 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
 def _worker_name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise ValueError("must be 1 to 128 visible ASCII characters without a slash")
@@ -142,6 +146,14 @@ _LEAVING = (
     Option("drain-grace-s", "DRAIN_GRACE_S", _seconds, "30", "for work in flight after SIGTERM", OPERATION, "SECONDS"),
 )
 
+_HEALTH = (
+    Option(
+        "health-socket", "HEALTH_SOCKET", _path, "", "Unix socket that `edge-worker health` asks", OPERATION, "FILE"
+    ),
+)
+
+_MODELS = (Option("model", "MODEL", str, "", "serve this one only; repeatable; default: all", COMPUTING, "NAME", True),)
+
 _LOG = (
     Option(
         "log-format",
@@ -164,9 +176,11 @@ CONNECT = (
     ),
     Option("certificate-file", "CERTIFICATE_FILE", _file, "", "client certificate, if wanted there", GATEWAYS, "FILE"),
     Option("key-file", "KEY_FILE", _file, "", "its private key; default: in the same file", GATEWAYS, "FILE"),
+    *_MODELS,
     *_ENGINE,
     Option("label", "LABELS", _label, "", "shown to operators; repeatable", OPERATION, "NAME=VALUE", True),
     *_LEAVING,
+    *_HEALTH,
     *_LOG,
 )
 """Of `connect`. Lists in a variable are separated by commas. The token itself can be given by the variable TOKEN only:
@@ -177,8 +191,10 @@ SERVE = (
     Option("port", "SERVE_PORT", _whole(0, 65535), "8000", "port to listen on; 0: any free one", LISTENING, "PORT"),
     Option("certificate-file", "SERVE_CERTIFICATE_FILE", _file, "", "serve HTTPS with it", LISTENING, "FILE"),
     Option("key-file", "SERVE_KEY_FILE", _file, "", "its private key; default: in the same file", LISTENING, "FILE"),
+    *_MODELS,
     *_ENGINE,
     *_LEAVING,
+    *_HEALTH,
     *_LOG,
 )
 """Of `serve`. Its certificate is another than the one that `connect` shows to a gateway, so its variables are too."""
@@ -191,6 +207,9 @@ LOCAL = (
     *_ENGINE,
 )
 """Of `local`."""
+
+HEALTH = _HEALTH
+"""Of `health`."""
 
 
 def add_options(parser: argparse.ArgumentParser, options: Sequence[Option] = CONNECT) -> None:

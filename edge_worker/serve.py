@@ -18,6 +18,8 @@ from edge_worker.backends.base import Backend, ServedModel
 from edge_worker.backends.factory import open_backend
 from edge_worker.config import ConfigError, ServeConfig
 from edge_worker.exchange_runner import ExchangeRunner
+from edge_worker.health import Health
+from edge_worker.health_socket import health_of, health_socket
 from edge_worker.http.inference import Inference
 from edge_worker.http.readiness import Readiness
 from edge_worker.http.server import HttpServer, build_app, listen
@@ -37,19 +39,21 @@ class WorkerServer:
             self._backend: Backend = open_backend(config.backend, config.engine)
         except (ValueError, ImportError) as error:
             raise ConfigError(str(error)) from error
+        self._readiness: Readiness | None = None
         self._stop = asyncio.Event()
 
     async def run(self) -> bool:
         """Serves until `stop`: loads models, listens, drains. False when it was stopped before the models were loaded.
         Raises ConfigError for models and addresses that cannot be used."""
-        models = await load_models(self._backend, self._stop)
-        if models is None:
-            log.info("stopped while loading")
-            return False
-        try:
-            await self._serve(models)
-        finally:
-            await self._backend.close()
+        async with health_socket(self._config.health_socket, self._health):
+            models = await load_models(self._backend, self._stop)
+            if models is None:
+                log.info("stopped while loading")
+                return False
+            try:
+                await self._serve(models)
+            finally:
+                await self._backend.close()
         log.info("stopped")
         return True
 
@@ -65,6 +69,7 @@ class WorkerServer:
         readiness = Readiness(ExchangeRunner(self._backend, admissions), models)
         inference = Inference(readiness, models, self._config.max_body_bytes)
         server = await self._listen(inference, readiness)
+        self._readiness = readiness
         try:
             self._say_where(server.port)
             await self._stop.wait()
@@ -74,6 +79,14 @@ class WorkerServer:
                 log.warning("left with work undone", extra={"requests": undone})
         finally:
             await server.close()
+
+    async def _health(self) -> Health:
+        """As GET /readyz has it."""
+        if self._readiness is None:
+            return Health(False, "loading models")
+        if self._stop.is_set():
+            return Health(False, "draining")
+        return health_of(await self._readiness.states())
 
     async def _listen(self, inference: Inference, readiness: Readiness) -> HttpServer:
         host, port = self._config.host, self._config.port

@@ -11,8 +11,9 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from edge_worker.exchange_runner import Answered, ExchangeRunner, NotAnswered, WholeRequest
+from edge_worker.exchange_runner import Answered, NotAnswered, WholeRequest
 from wire import events
 from wire.channel import Channel
 from wire.errors import CloseCode, ExchangeCode
@@ -29,6 +30,13 @@ HELD_BODIES = 8
 photographs are far less; 128 of the largest would end the process."""
 
 log = logging.getLogger("edge_worker.tunnel")
+
+
+class Runner(Protocol):
+    """What computes: ExchangeRunner, or something in front of it."""
+
+    async def run(self, request: WholeRequest) -> Answered | NotAnswered:
+        """Never raises but CancelledError."""
 
 
 @dataclass(slots=True)
@@ -49,7 +57,7 @@ class Tunnel:
         channel: Channel,
         gateway: str,
         hello: Hello,
-        runner: ExchangeRunner,
+        runner: Runner,
         limits: Limits,
         max_body_bytes: int,
         clock: Callable[[], float] = time.monotonic,

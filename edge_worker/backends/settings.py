@@ -22,6 +22,8 @@ class BackendSettings:
     """Threads that one inference may use, 0 to 256; 0 divides the machine's cores among the slots."""
     model_dirs: tuple[Path, ...] = ()
     """Folders of model folders, or model folders."""
+    models: tuple[str, ...] = ()
+    """Of the models that are found, the ones to serve; empty: all. Echo has names of its own."""
     embedded: bool = True
     """Also serve the digit classifier that is shipped."""
     max_batch: int = 0

@@ -67,6 +67,15 @@ def find_models(model_dirs: Sequence[Path], embedded: bool = True) -> list[Found
     return list(models.values())
 
 
+def only(models: Sequence[FoundModel], names: Sequence[str]) -> list[FoundModel]:
+    """The models of these names; all when none is named. Raises SpecError for a name that none has."""
+    found = {model.name: model for model in models}
+    for name in names:
+        if name not in found:
+            raise SpecError(f"model = {name!r}: is not here; there are: {', '.join(found) or 'none'}")
+    return [found[name] for name in dict.fromkeys(names)] if names else list(models)
+
+
 def read_model(folder: Path) -> FoundModel:
     """Reads one folder's description and labels. Never raises: a reason is in `failure`."""
     folder = folder.resolve()

@@ -14,6 +14,8 @@ from edge_worker.app import TokenSource, Worker
 from edge_worker.backends.base import Answer, ServedModel
 from edge_worker.backends.settings import BackendSettings
 from edge_worker.config import ConfigError, WorkerConfig
+from edge_worker.health import Health
+from edge_worker.http import readiness
 from edge_worker.link import GatewayLink
 from tests.support.fake_backend import FakeBackend
 from tests.support.far_end import FarGateway, run_bounded, until
@@ -77,7 +79,8 @@ class Site:
         fields: dict[str, object] = {
             "gateways": urls, "name": "lab-1", "token": "token-1", "token_file": None, "ca_file": None,
             "certificate_file": None, "key_file": None, "backend": "echo", "engine": BackendSettings(),
-            "max_body_bytes": 1 << 20, "drain_grace_s": 30.0, "log_format": "json", "log_level": "info",
+            "max_body_bytes": 1 << 20, "drain_grace_s": 30.0, "health_socket": None, "log_format": "json",
+            "log_level": "info",
         }  # fmt: skip
         monkeypatch.setattr(app, "open_backend", lambda name, settings: backend)
         monkeypatch.setattr(app, "GatewayLink", self._link)
@@ -218,6 +221,64 @@ def test_stopping_while_models_load_is_at_once(monkeypatch: pytest.MonkeyPatch) 
         assert await site.stopped() is False
         assert site.loop.time() == began
         assert site.tokens == []
+
+    run_bounded(main)
+
+
+def test_its_health_is_tunnel_and_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not ready while it loads, without a tunnel, while a model does not answer, and once it is told to go."""
+
+    async def main() -> None:
+        backend = FakeBackend(Answer(b""))
+        backend.may_start.clear()
+        site = Site(monkeypatch, backend)
+        assert await site.worker._health() == Health(False, "loading models")
+        backend.may_start.set()
+        (gateway,) = await site.up()
+        assert await site.worker._health() == Health(True, "ready: m; 1 of 1 tunnels open")
+        gateway.session.close(CloseCode.SHUTTING_DOWN, "restart")
+        gateway.wake()
+        await gateway.ended()
+        await until(lambda: not site.worker._links[0].is_up)
+        assert await site.worker._health() == Health(False, "no tunnel is open to wss://g1/v1/tunnel")
+        await site.up()
+        await asyncio.sleep(1.0)
+        site.worker.stop()
+        assert await site.worker._health() == Health(False, "draining")
+        assert await site.stopped()
+
+    run_bounded(main)
+
+
+def test_a_model_that_hangs_is_not_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When no answer of late proves it, it is asked for one, and what does not come in time is said."""
+    monkeypatch.setattr(readiness, "FRESH_S", -1.0)
+
+    async def main() -> None:
+        site = Site(monkeypatch, FakeBackend())
+        await site.up()
+        late = "no model is ready; m is not ready: the deadline passed at the worker; 1 of 1 tunnels open"
+        assert await site.worker._health() == Health(False, late)
+        site.backend.outcome = Answer(b"")
+        assert (await site.worker._health()).is_ready
+        assert site.backend.probes == ["m", "m"]
+        assert await site.stopped()
+
+    run_bounded(main)
+
+
+def test_an_answer_to_a_gateway_proves_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is busy is not asked for one more inference by who looks after its health."""
+
+    async def main() -> None:
+        site = Site(monkeypatch, FakeBackend(Answer(b"done")))
+        (gateway,) = await site.up()
+        assert site.worker._readiness is not None
+        site.worker._readiness._answered_at["m"] = -1e9
+        await gateway.answer(gateway.ask())
+        assert (await site.worker._health()).is_ready
+        assert site.backend.probes == []
+        assert await site.stopped()
 
     run_bounded(main)
 

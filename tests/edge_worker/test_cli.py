@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from edge_worker import cli
-from edge_worker.options import CONNECT, LOCAL, SERVE, Option
+from edge_worker.options import CONNECT, HEALTH, LOCAL, SERVE, Option
 
 PAGE = Path(__file__).parents[2] / "docs/reference/command-line.md"
-COMMANDS: dict[str, Sequence[Option]] = {"connect": CONNECT, "serve": SERVE, "local": LOCAL}
+COMMANDS: dict[str, Sequence[Option]] = {"connect": CONNECT, "serve": SERVE, "health": HEALTH, "local": LOCAL}
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -37,6 +38,18 @@ def test_a_mistake_is_a_line_and_status_2(capsys: pytest.CaptureFixture[str]) ->
     assert status == 2
     assert [line.split(":")[0] for line in text.splitlines()] == ["edge-worker"] * 3
     assert "edge-worker: --slots = '0': must be a whole number from 1 to 64" in text
+
+
+def test_the_token_is_taken_out_of_the_environment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it is read, neither a child process nor a dump of the environment has it."""
+    monkeypatch.setenv("TOKEN", "secret")
+    monkeypatch.setattr("edge_worker.app.open_backend", lambda name, settings: int("no backend"))
+    status, text = run(capsys, "connect", "--gateway", "g")
+    assert status == 2
+    assert "secret" not in text
+    assert "TOKEN" not in os.environ
 
 
 def test_a_certificate_that_cannot_be_used_is_a_mistake(

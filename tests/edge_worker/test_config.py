@@ -33,7 +33,13 @@ def mistakes(*arguments: str, **variables: str) -> list[str]:
 
 def get(config: WorkerConfig, flag: str) -> object:
     """What an option became."""
-    names = {"gateway": "gateways", "label": "labels", "model-dir": "model_dirs", "echo-model": "echo_models"}
+    names = {
+        "gateway": "gateways",
+        "label": "labels",
+        "model-dir": "model_dirs",
+        "echo-model": "echo_models",
+        "model": "models",
+    }
     name = names.get(flag, flag.replace("-", "_"))
     if flag == "no-embedded":
         return not config.engine.embedded
@@ -48,6 +54,7 @@ EACH = [
     ("ca-file", FILE, OTHER_FILE, Path(FILE), Path(OTHER_FILE)),
     ("certificate-file", FILE, OTHER_FILE, Path(FILE), Path(OTHER_FILE)),
     ("key-file", FILE, OTHER_FILE, Path(FILE), Path(OTHER_FILE)),
+    ("model", "a", "b", ("a",), ("b",)),
     ("backend", "echo", "opencv_dnn", "echo", "opencv_dnn"),
     ("model-dir", FOLDER, OTHER_FOLDER, (Path(FOLDER),), (Path(OTHER_FOLDER),)),
     ("no-embedded", "true", "false", True, False),
@@ -67,6 +74,7 @@ EACH = [
     ("seed", "7", "8", 7, 8),
     ("label", "site=lab", "rack=3", {"site": "lab"}, {"rack": "3"}),
     ("drain-grace-s", "0", "2.5", 0.0, 2.5),
+    ("health-socket", "/a", "/b", Path("/a"), Path("/b")),
     ("log-format", "json", "console", "json", "console"),
     ("log-level", "debug", "error", "debug", "error"),
 ]

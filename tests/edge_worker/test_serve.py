@@ -14,6 +14,7 @@ from edge_worker import serve
 from edge_worker.backends.base import ServedModel
 from edge_worker.backends.settings import BackendSettings
 from edge_worker.config import ConfigError, ServeConfig
+from edge_worker.health import Health
 from edge_worker.serve import WorkerServer
 from tests.support.fake_backend import FakeBackend
 from tests.support.worker_http import ANSWER, until
@@ -22,8 +23,8 @@ from tests.support.worker_http import ANSWER, until
 def config(**changes: object) -> ServeConfig:
     fields: dict[str, object] = {
         "host": "127.0.0.1", "port": 0, "certificate_file": None, "key_file": None, "backend": "fake",
-        "engine": BackendSettings(), "max_body_bytes": 1000, "drain_grace_s": 30.0, "log_format": "json",
-        "log_level": "info",
+        "engine": BackendSettings(), "max_body_bytes": 1000, "drain_grace_s": 30.0, "health_socket": None,
+        "log_format": "json", "log_level": "info",
     }  # fmt: skip
     return ServeConfig(**fields | changes)  # type: ignore[arg-type]
 
@@ -51,7 +52,9 @@ async def test_it_serves_and_leaves(
     async with aiohttp.ClientSession() as session, session.post(f"http://127.0.0.1:{port}/", data=b"x") as answer:
         assert answer.status == 200
     assert len(said(caplog, "no authentication")) == warnings
+    assert await server._health() == Health(True, "ready: m")
     server.stop()
+    assert await server._health() == Health(False, "draining")
     assert await running
     assert backend.is_closed
 
@@ -61,6 +64,7 @@ async def test_it_is_stopped_while_it_loads(monkeypatch: pytest.MonkeyPatch) -> 
     backend = FakeBackend(ANSWER)
     backend.may_start.clear()
     server = made(monkeypatch, backend)
+    assert await server._health() == Health(False, "loading models")
     server.stop()
     assert not await server.run()
 

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from edge_worker.models import registry
-from edge_worker.models.registry import EMBEDDED, FoundModel, find_models, folder_sha256, read_model, read_verified
+from edge_worker.models.registry import (
+    EMBEDDED,
+    FoundModel,
+    find_models,
+    folder_sha256,
+    only,
+    read_model,
+    read_verified,
+)
 from edge_worker.models.spec import SpecError
 from tests.support.models import write_model
 
@@ -48,6 +56,17 @@ def test_of_two_models_of_one_name_the_first_is_kept(tmp_path: Path) -> None:
     assert found.keys() == {"colours", "colours-2", "colours-3"}
     assert found["colours"] == ""
     assert f"{tmp_path / 'a'} has the name 'colours' already" in found["colours-2"]
+
+
+def test_only_the_models_that_are_named(tmp_path: Path) -> None:
+    """In the order in which they are named, each once; a name that nobody has is told with those that there are."""
+    for name in ("a", "b", "c"):
+        write_model(tmp_path / name, name=f'name = "{name}"')
+    found = find_models([tmp_path], embedded=False)
+    assert [model.name for model in only(found, ("c", "a", "c"))] == ["c", "a"]
+    assert only(found, ()) == found
+    with pytest.raises(SpecError, match="model = 'x': is not here; there are: a, b, c"):
+        only(found, ("a", "x"))
 
 
 def test_a_folder_without_a_description_is_a_failure_with_its_name(tmp_path: Path) -> None:
