@@ -41,12 +41,41 @@ tensorflow: $(READY_TENSORFLOW)  ## adds TensorFlow to the environment: large, a
 LOCK = $(UV) pip compile setup.cfg --quiet --universal --generate-hashes --python-version 3.11 --fork-strategy fewest \
 	--no-emit-index-url --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 UV = $$(command -v uv || echo $(BIN)/uv)
+# An image installs a part of what the two locks hold, in the same versions, and pip takes a lock whole or not at all.
+IMAGE_LOCK = $(LOCK) --constraints requirements.lock --constraints requirements-tensorflow.lock
+WORKER_EXTRAS := --extra worker --extra serve --extra opencv --extra models --extra http
 
 .PHONY: lock
 lock: $(BIN)/python  ## writes the lock files anew from setup.cfg; UPGRADE=1 takes the newest versions
 	command -v uv >/dev/null || test -x $(BIN)/uv || $(PIP) install --quiet uv
 	$(LOCK) --extra gateway --extra worker --extra serve --extra opencv --extra models --extra http --extra bench --extra dev --output-file requirements.lock
 	$(LOCK) --extra tensorflow --constraints requirements.lock --output-file requirements-tensorflow.lock
+	$(IMAGE_LOCK) --extra gateway --output-file docker/gateway/requirements.lock
+	$(IMAGE_LOCK) $(WORKER_EXTRAS) --output-file docker/opencv_dnn/requirements.lock
+	$(IMAGE_LOCK) $(WORKER_EXTRAS) --extra tensorflow --output-file docker/tf_gpu/requirements-cpu.lock
+	$(IMAGE_LOCK) $(WORKER_EXTRAS) --extra tensorflow --extra cuda --output-file docker/tf_gpu/requirements.lock
+	sed -n 's/^requires = \["\(.*\)"\]$$/\1/p' pyproject.toml | $(subst setup.cfg,-,$(IMAGE_LOCK)) --output-file docker/build.lock
+
+# CONTAINER_ENGINE=docker, BASE_IMAGE=..., BUILD_ARGS='...' and IMAGES='gateway opencv_dnn' as needed; CUDA=0 leaves CUDA's
+# libraries out of tf_gpu (4 GB). What comes out, and what each can be told: docs/reference/images.md
+CONTAINER_ENGINE ?= $(shell command -v podman || command -v docker)
+IMAGES ?= gateway opencv_dnn tf_gpu
+IMAGE_gateway := edge-gateway
+IMAGE_opencv_dnn := server-opencv-dnn
+IMAGE_tf_gpu := server-tf-gpu
+IMAGE_TAG ?= latest
+CUDA ?= 1
+BASE_IMAGE ?=
+BUILD_ARGS ?=
+
+.PHONY: images
+images:  ## builds the container images edge-gateway, server-opencv-dnn and server-tf-gpu
+	@test -n '$(CONTAINER_ENGINE)' || { echo 'make images needs podman or docker' >&2; exit 1; }
+	@set -x; $(foreach image,$(IMAGES),$(CONTAINER_ENGINE) build -f docker/$(image)/Dockerfile -t $(IMAGE_$(image)):$(IMAGE_TAG) \
+	    $(if $(findstring podman,$(notdir $(CONTAINER_ENGINE))),--format docker) $(BUILD_ARGS) \
+	    $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) $(if $(filter tf_gpu,$(image)),--build-arg CUDA=$(CUDA)) \
+	    --build-arg VERSION="$$(sed -n 's/^version = //p' setup.cfg)" \
+	    --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" .;)
 
 .PHONY: clean
 clean:  ## removes the environment, the demo's keys, and what tools left behind
