@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from edge_worker.backends.base import ServedModel
 from edge_worker.backoff import Backoff
 from edge_worker.dialer import DialFailed, dial
-from edge_worker.tunnel import Runner, Tunnel
+from edge_worker.forward_runner import ForwardRunner
+from edge_worker.tunnel import Tunnel
+from edge_worker.whole import Runner
 from wire import VERSION
 from wire.channel import Channel
 from wire.errors import CloseCode
@@ -53,7 +55,7 @@ class GatewayLink:
         url: str,
         identity: Identity,
         models: Sequence[ServedModel],
-        runner: Runner,
+        runner: Runner | ForwardRunner,
         *,
         read_token: Callable[[], str],
         tls: ssl.SSLContext,
@@ -66,7 +68,7 @@ class GatewayLink:
         """`read_token` is called for each dial and may raise OSError."""
         self.url = url
         self._identity = identity
-        self._models = tuple(Model(m.name, m.version, m.slots, m.failure, dict(m.metadata)) for m in models)
+        self._models = _announced(models)
         self._runner = runner
         self._read_token = read_token
         self._tls = tls
@@ -103,6 +105,12 @@ class GatewayLink:
         """Tells the gateway how busy this worker is."""
         if self._tunnel is not None and self._tunnel.is_open:
             self._tunnel.report_load(load)
+
+    def update_models(self, models: Sequence[ServedModel]) -> None:
+        """What this worker serves from now on."""
+        self._models = _announced(models)
+        if self._tunnel is not None and self._tunnel.is_open:
+            self._tunnel.update_models(self._models)
 
     async def drain(self, grace_s: float, reason: str) -> None:
         """Dials no more; asks for no more work, finishes what is here within `grace_s`, and leaves. `run` then ends."""
@@ -190,3 +198,8 @@ class GatewayLink:
 
     def _warn(self, event: str, **fields: object) -> None:
         log.warning(event, extra={"gateway": self.url, **fields})
+
+
+def _announced(models: Sequence[ServedModel]) -> tuple[Model, ...]:
+    """The backend's models in the protocol's words."""
+    return tuple(Model(m.name, m.version, m.slots, m.failure, dict(m.metadata)) for m in models)

@@ -11,7 +11,8 @@ import pytest
 from edge_worker.admission import Admission
 from edge_worker.backends.base import Answer, BackendFailed
 from edge_worker.exchange_runner import ExchangeRunner
-from edge_worker.tunnel import HELD_BODIES, Tunnel
+from edge_worker.tunnel import Tunnel
+from edge_worker.whole import HELD_BODIES
 from tests.support.fake_backend import FakeBackend
 from tests.support.fake_clock import settle
 from tests.support.far_end import FarGateway, run_bounded, until

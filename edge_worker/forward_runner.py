@@ -1,0 +1,93 @@
+"""One streamed exchange at the worker: a slot, the deadline of the answer's head, and what its failures are called.
+
+The counterpart of `exchange_runner.py` for a backend that forwards. A deadline ends with the answer's head: what
+follows may last as long as somebody listens, a stream of events for days.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from edge_worker.admission import Admissions, Overloaded
+from edge_worker.backends.base import BackendFailed, BadInput
+from edge_worker.backends.forwarding import Exchange, Forwarder, NotBegun, TooSlow
+from edge_worker.exchange_runner import BAD_INPUT_CODES, PROBE_METHOD, NotAnswered
+from wire.errors import ExchangeCode
+
+log = logging.getLogger("edge_worker.forward")
+
+_TOO_LATE = NotAnswered(ExchangeCode.DEADLINE, "the deadline passed before the server behind the worker answered")
+
+
+class TimedExchange(Exchange, Protocol):
+    """An exchange whose head is awaited for so long and no longer."""
+
+    deadline_at: float | None
+    """Seconds of the worker's clock; None for never."""
+    on_answered: Callable[[], None] | None
+    """Called once, with the answer's head."""
+
+    def began(self) -> None:
+        """It has its slot: what follows is the server's time."""
+
+
+class ForwardRunner:
+    """Runs exchanges of every tunnel of this worker over the same slots."""
+
+    def __init__(self, forwarder: Forwarder, admissions: Admissions, clock: Callable[[], float]) -> None:
+        self._forwarder = forwarder
+        self._admissions = admissions
+        self._clock = clock
+
+    async def run(self, exchange: TimedExchange) -> NotAnswered | None:
+        """Forwards it; None when the answer was given in full. Never raises but CancelledError."""
+        admission = self._admissions.get(exchange.service)
+        if admission is None:
+            return NotAnswered(ExchangeCode.UNKNOWN_MODEL, f"this worker has no service {exchange.service!r}")
+        left_s = None if exchange.deadline_at is None else exchange.deadline_at - self._clock()
+        if left_s is not None and left_s <= 0:
+            return _TOO_LATE
+        scope = asyncio.timeout(left_s)
+        exchange.on_answered = lambda: scope.reschedule(None)
+        try:
+            async with scope, admission.slot():
+                exchange.began()
+                await self._forward(exchange)
+        except (Overloaded, NotBegun, TooSlow, BadInput, BackendFailed) as error:
+            return _named(error, exchange.service)
+        except Exception:  # a bug here costs one exchange, not the worker
+            if scope.expired():
+                return _TOO_LATE
+            log.exception("forwarding failed", extra={"service": exchange.service})
+            return NotAnswered(ExchangeCode.INTERNAL, "the worker failed; its log says why")
+        finally:
+            exchange.on_answered = None
+        return None
+
+    async def _forward(self, exchange: Exchange) -> None:
+        if exchange.method != PROBE_METHOD:
+            await self._forwarder.forward(exchange)
+            return
+        await self._forwarder.probe(exchange.service)
+        exchange.respond(200, (), 0)
+        exchange.end()
+        exchange.flush()
+
+
+def _named(error: Exception, service: str) -> NotAnswered:
+    match error:
+        case Overloaded():
+            code = ExchangeCode.OVERLOADED
+        case NotBegun():
+            code = ExchangeCode.UNKNOWN_MODEL
+        case TooSlow():
+            code = ExchangeCode.DEADLINE
+        case BadInput():
+            code = BAD_INPUT_CODES[error.code]
+        case _:
+            code = ExchangeCode.BACKEND_FAILED
+            log.warning("the server behind failed", extra={"service": service, "reason": str(error)})
+    return NotAnswered(code, str(error))
