@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
+from bench.between import link_to, network_of
 from bench.comparison import arms_of, comparison, only
 from bench.errors import BenchError
 from bench.flags import Settings, count, settings_of, target_of
@@ -23,10 +24,11 @@ from bench.load.arms import ArmTransport, Order
 from bench.load.clock import SystemClock
 from bench.load.generator import Generator, Run
 from bench.load.sample import Recorder
-from bench.load.target import DEMO, read_token
+from bench.load.target import DEMO, Target, read_token
 from bench.load.transport import HttpTransport
 from bench.measure.environment import environment, without_secrets
 from bench.measure.summary import Summary, measures_of, summarize
+from bench.network.profile import PROFILES
 from bench.report.live import Progress
 from bench.session import Outcome, about, probe, run_shown
 
@@ -61,6 +63,9 @@ def add_ab_flags(made: argparse.ArgumentParser) -> None:
         metavar="N",
         help="requests in a row to each; a coin says whose (default: 1)",
     )
+    two.add_argument(
+        "--network-b", choices=PROFILES, metavar="PROFILE", help="before B (default: as A; direct adds nothing)"
+    )
     two.add_argument("--model-b", metavar="MODEL", help="of B, a gateway (default: as A)")
     two.add_argument(
         "--ca-b", type=Path, metavar="FILE", help="CA of B (default: as A on the same host, else the system's)"
@@ -73,7 +78,7 @@ def add_ab_flags(made: argparse.ArgumentParser) -> None:
 def pair_of(flags: argparse.Namespace) -> Pair | None:
     """None without --ab. Raises BenchError."""
     if flags.ab is None:
-        given = [name for name in ("model_b", "ca_b", "token_file_b") if getattr(flags, name) is not None]
+        given = [name for name in ("model_b", "ca_b", "token_file_b", "network_b") if getattr(flags, name) is not None]
         if given:
             raise BenchError(f"--{given[0].replace('_', '-')} goes with --ab URL_A URL_B")
         return None
@@ -90,7 +95,9 @@ def pair_of(flags: argparse.Namespace) -> Pair | None:
     if flags.token_file_b is None and not is_same_host:
         # what the environment gave is that of A
         target = replace(target, token=read_token(DEMO_TOKEN) if is_demo and DEMO_TOKEN.exists() else "")
-    return Pair(first, replace(first, target=target, is_demo=is_demo), (name_a, name_b), flags.ab_block)
+    between = network_of(flags.network_b or flags.network, flags.network_seed)
+    second = replace(first, target=target, is_demo=is_demo, between=between)
+    return Pair(first, second, (name_a, name_b), flags.ab_block)
 
 
 async def measure_pair(pair: Pair, console: Console, command: Sequence[str]) -> Outcome:
@@ -101,31 +108,40 @@ async def measure_pair(pair: Pair, console: Console, command: Sequence[str]) -> 
     recorder, order = Recorder(), Order(pair.first.seed, pair.block)
     with SystemClock() as clock, contextlib.closing(recorder):
         async with contextlib.AsyncExitStack() as stack:
-            arms = []
+            arms, links = [], []
             for name, one in zip(pair.names, settings, strict=True):
-                await _probe(name, one, clock)
+                link = await stack.enter_async_context(link_to(one.target, one.between))
+                links.append((name, link))
+                await _probe(name, one, clock, link.target)
                 transport = HttpTransport(
-                    one.target, clock, connections=one.connections, keep_alive=one.keep_alive, turn=order.position
+                    link.target, clock, connections=one.connections, keep_alive=one.keep_alive, turn=order.position
                 )
                 arms.append((name, await stack.enter_async_context(transport)))
             progress = Progress()
             generator = Generator(pair.first.plan, ArmTransport(order, arms), clock, recorder, progress.add)
             run = await run_shown(generator, progress, console, clock)
-        return Outcome(run, partial(pair_summary, pair, run, surroundings, started), recorder.spill_error)
+        networks = [one for name, link in links for one in link.as_json(name)]
+        return Outcome(run, partial(pair_summary, pair, run, surroundings, started, networks), recorder.spill_error)
 
 
-async def _probe(name: str, settings: Settings, clock: SystemClock) -> None:
+async def _probe(name: str, settings: Settings, clock: SystemClock, target: Target) -> None:
     try:
-        await probe(settings, clock)
+        await probe(settings, clock, target)
     except BenchError as error:
         raise BenchError(f"{name}: {error}") from error
 
 
-def pair_summary(pair: Pair, run: Run, surroundings: dict[str, object], started: datetime) -> Summary:
+def _over(settings: Settings) -> str:
+    return "" if settings.between is None else f" over {settings.between.profile.name}"
+
+
+def pair_summary(
+    pair: Pair, run: Run, surroundings: dict[str, object], started: datetime, networks: Sequence[Summary] = ()
+) -> Summary:
     """Of the whole run, and of each arm by itself."""
     settings = (pair.first, pair.second)
-    urls = [without_secrets(one.target.url, [one.target.token]) for one in settings]
-    summary = summarize(run, replace(about(pair.first), url=" and ".join(urls)), surroundings, started)
+    urls = [without_secrets(one.target.url, [one.target.token]) + _over(one) for one in settings]
+    summary = summarize(run, replace(about(pair.first), url=" and ".join(urls)), surroundings, started, networks)
     summary["run"]["block"] = pair.block
     summary["arms"] = [
         {

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.between import Network, add_network_flags, network_of
 from bench.errors import BenchError
 from bench.load import arrivals
 from bench.load.arrivals import NS, Arrivals, WarmUp
@@ -43,6 +44,8 @@ class Settings:
     seed: int
     is_demo: bool
     name: str = ""
+    between: Network | None = None
+    """The network between us and it; None for a direct connection."""
 
 
 def parser(program: str, description: str) -> argparse.ArgumentParser:
@@ -53,6 +56,7 @@ def parser(program: str, description: str) -> argparse.ArgumentParser:
     how = made.add_argument_group("how")
     how.add_argument("--connections", type=natural, metavar="N", help="at most (default: no bound; 1 for closed)")
     add_request_flags(how)
+    add_network_flags(made)
     return made
 
 
@@ -134,6 +138,7 @@ def settings_of(flags: argparse.Namespace) -> Settings:
         seed=flags.seed,
         is_demo=is_demo,
         name=flags.name,
+        between=network_of(flags.network, flags.network_seed),
     )
 
 

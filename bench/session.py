@@ -17,11 +17,13 @@ from functools import partial
 
 from rich.console import Console
 
+from bench.between import link_to
 from bench.errors import BenchError, printable
 from bench.flags import Settings
 from bench.load.clock import Clock, SystemClock
 from bench.load.generator import Generator, Run
 from bench.load.sample import Recorder, Sample
+from bench.load.target import Target
 from bench.load.transport import HttpTransport
 from bench.measure.environment import environment, without_secrets
 from bench.measure.summary import About, Summary, summarize
@@ -48,19 +50,22 @@ async def measure(settings: Settings, console: Console, command: Sequence[str]) 
     surroundings = environment(command, [settings.target.token])
     recorder = Recorder()
     with SystemClock() as clock, contextlib.closing(recorder):
-        await probe(settings, clock)
-        options = {"connections": settings.connections, "keep_alive": settings.keep_alive}
-        async with HttpTransport(settings.target, clock, **options) as transport:  # type: ignore[arg-type]
-            progress = Progress()
-            generator = Generator(settings.plan, transport, clock, recorder, progress.add)
-            run = await run_shown(generator, progress, console, clock)
-        return Outcome(run, partial(summarize, run, about(settings), surroundings, started), recorder.spill_error)
+        async with link_to(settings.target, settings.between) as link:
+            await probe(settings, clock, link.target)
+            options = {"connections": settings.connections, "keep_alive": settings.keep_alive}
+            async with HttpTransport(link.target, clock, **options) as transport:  # type: ignore[arg-type]
+                progress = Progress()
+                generator = Generator(settings.plan, transport, clock, recorder, progress.add)
+                run = await run_shown(generator, progress, console, clock)
+        summing = partial(summarize, run, about(settings), surroundings, started, link.as_json())
+        return Outcome(run, summing, recorder.spill_error)
 
 
-async def probe(settings: Settings, clock: Clock) -> None:
-    """One request by itself, not counted: most of what can be wrong shows in it. Raises BenchError with advice."""
+async def probe(settings: Settings, clock: Clock, target: Target | None = None) -> None:
+    """One request by itself, not counted: most of what can be wrong shows in it. `target`: where to, when that is not
+    the settings' own but a network before it. Raises BenchError with advice."""
     sample = Sample(0, clock.now_ns())
-    async with HttpTransport(settings.target, clock) as transport:
+    async with HttpTransport(target or settings.target, clock) as transport:
         await transport.send(sample, sample.t_int_ns + round(PROBE_TIMEOUT_S * NS))
         if sample.reason:
             shown = without_secrets(settings.target.url, [settings.target.token])

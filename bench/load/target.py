@@ -55,6 +55,8 @@ class Target:
     token: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     """Further headers of every request."""
+    server_name: str | None = None
+    """The name that its certificate must have, where the address has another; None: that of the address."""
     wants_json: bool = True
     """Whether an answer that is not JSON is a failure."""
 

@@ -103,6 +103,7 @@ class HttpTransport:
                 headers=self._headers[place],
                 timeout=aiohttp.ClientTimeout(total=left_s, ceil_threshold=float("inf")),
                 allow_redirects=False,
+                server_hostname=self._target.server_name,
                 trace_request_ctx=sample,
             ) as response:
                 sample.t_first_byte_ns = self._clock.now_ns()

@@ -7,7 +7,7 @@ are null, never an estimate. Milliseconds throughout, unless a name says otherwi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -34,6 +34,8 @@ MS = 1e6
 LONG_ENOUGH_S = 600.0
 """A result to quote comes from ten minutes at least (MLPerf LoadGen)."""
 STRONG_AUTOCORRELATION = 0.2
+MOST_LATE_US = 1000.0
+"""At p99 of a relay's way: as much as a generator may lag."""
 
 Summary = dict[str, Any]  # Any: JSON
 
@@ -57,8 +59,10 @@ class About:
     name: str = ""
 
 
-def summarize(run: Run, about: About, environment: Mapping[str, object], started: datetime) -> Summary:
-    """The whole summary. `started`: the wall clock's time, with its zone."""
+def summarize(
+    run: Run, about: About, environment: Mapping[str, object], started: datetime, networks: Sequence[Summary] = ()
+) -> Summary:
+    """The whole summary. `started`: the wall clock's time, with its zone. `networks`: what was put in between."""
     measured = run.samples.measured()
     measures = measures_of(run, measured, about.seed)
     return {
@@ -81,7 +85,8 @@ def summarize(run: Run, about: About, environment: Mapping[str, object], started
             for name in measured.workers
             if name or _has_unnamed(measured)
         ],
-        "verdicts": verdicts(run, measures, rates.little(run, measured)),
+        "networks": list(networks),
+        "verdicts": verdicts(run, measures, rates.little(run, measured)) + verdicts_of(networks),
         "environment": dict(environment),
     }
 
@@ -147,6 +152,19 @@ def verdicts(run: Run, measures: Summary, little: rates.Little | None) -> list[s
         found.append("neighbouring requests are alike: trust the block bootstrap's interval, or repeat the run")
     if flow["window_s"] < LONG_ENOUGH_S:
         found.append(f"short: {flow['window_s']:.3g} s; a result to quote takes {LONG_ENOUGH_S:g} s")
+    return found
+
+
+def verdicts_of(networks: Sequence[Summary]) -> list[str]:
+    """What a network in between did that it should not have."""
+    found = []
+    for one in networks:
+        name = f"the network before {one['arm']}" if one["arm"] else "the network in between"
+        if one["error"]:
+            found.append(f"{name} ended badly: {one['error']}")
+        late_us = [one["relay"][way]["late_us"]["p99"] or 0 for way in ("up", "down")] if one["relay"] else []
+        if max(late_us, default=0) > MOST_LATE_US:
+            found.append(f"{name} was late by itself, by {max(late_us) / 1000:.3g} ms at p99: the machine is busy")
     return found
 
 

@@ -53,7 +53,10 @@ async def network(
         yield running
         assert relay.stdin is not None
         relay.stdin.close()
-        output, errors = await asyncio.wait_for(relay.communicate(), STOP_TIMEOUT_S)
+        try:
+            output, errors = await asyncio.wait_for(relay.communicate(), STOP_TIMEOUT_S)
+        except TimeoutError as error:
+            raise BenchError(f"the relay did not end in {STOP_TIMEOUT_S:g} s") from error
         if relay.returncode:
             raise BenchError(f"the relay ended with status {relay.returncode}: {errors.decode().strip()[-500:]}")
         running.report = json.loads(output)

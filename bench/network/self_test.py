@@ -65,6 +65,15 @@ async def self_test(profile: Profile, seed: int, options: Sequence[str], is_json
         _print_table(console, arms, rate_bits_s, profile)
 
 
+async def added_ms(seed: int) -> dict[str, float]:
+    """Milliseconds that a relay which adds nothing puts on a round trip, at the median and the 99th percentile. Raises
+    BenchError when it cannot be started."""
+    async with _echo_server() as port, network(DIRECT, seed=seed, to=("127.0.0.1", port)) as bare:
+        straight, through = await _measure((port, bare.port), DIRECT)
+    arms = Arm("direct connection", straight), Arm("relay that adds nothing", through)
+    return {f"p{100 * q:g}": arms[1].percentile_ms(q) - arms[0].percentile_ms(q) for q in (0.5, 0.99)}
+
+
 def expected_ms(profile: Profile, seed: int, rounds: int) -> list[float]:
     """Round trips of the rule alone, one after the other, in virtual time."""
     up, down = bottlenecks(profile, seed)

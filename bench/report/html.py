@@ -16,7 +16,7 @@ from bench.measure.summary import Summary, least_samples
 from bench.report import bars, curves, figures
 from bench.report.figures import Arm
 from bench.report.page import MAX_TEXT, cards, figure, page, paragraph, section, table, text, verdicts
-from bench.report.table import TOO_SMALL, milliseconds
+from bench.report.table import TOO_SMALL, milliseconds, network_line
 
 REPORT = "report.html"
 MOST_ROWS = 60
@@ -50,7 +50,8 @@ def report(samples: Samples, summary: Summary) -> str:
     return page(
         title,
         [
-            f"<header>{heading(title)}{paragraph(_what(summary))}{paragraph(_warm_up(run), dim=True)}</header>",
+            f"<header>{heading(title)}{paragraph(_what(summary))}{paragraph(_warm_up(run), dim=True)}"
+            f"{networks(summary)}</header>",
             section("Before quoting a number", verdicts(summary["verdicts"])),
             section("Latency", _latency_pictures(arm), cards(*latency_tables(summary))),
             section("Jitter", cards(figure(figures.jitter_over_time([arm], "jitter")), jitter_table(summary))),
@@ -72,6 +73,19 @@ def arm_of(samples: Samples, summary: Summary, name: str = "") -> Arm:
 def heading(title: str) -> str:
     """The page's own."""
     return f"<h1>{text(title, 200)}</h1>"
+
+
+def networks(summary: Summary) -> str:
+    """What was put between us and the servers; '' for nothing."""
+    return "".join(paragraph(_network(one), dim=True) for one in summary["networks"])
+
+
+def _network(one: Summary) -> str:
+    relay, line = one["relay"], network_line(one)
+    if not relay:
+        return f"{line}."
+    late = ", ".join(f"{way} {relay[way]['late_us']['p99'] or 0:.0f} µs" for way in ("up", "down"))
+    return f"{line}. In this run it delivered late, at p99: {late}."
 
 
 def _what(summary: Summary) -> str:

@@ -15,6 +15,7 @@ from bench.report.html import (
     heading,
     jitter_table,
     latency_tables,
+    networks,
     rates_table,
     sanity_table,
 )
@@ -29,7 +30,8 @@ def pair_report(first: Compared, second: Compared, found: Summary) -> str:
     return page(
         title,
         [
-            f"<header>{heading(title)}{''.join(map(_what, sides))}{paragraph(_how(found), dim=True)}</header>",
+            f"<header>{heading(title)}{''.join(map(_what, sides))}{paragraph(_how(found), dim=True)}"
+            f"{networks(first.summary)}</header>",
             section("Before quoting a number", verdicts(found["warnings"])),
             section("Ratios", cards(*_ratios(found))),
             section("Latency", _latency(sides)),

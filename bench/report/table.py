@@ -28,6 +28,8 @@ def tables(summary: Summary) -> Iterator[RenderableType]:
     run = summary["run"]
     yield Text(f"\n{run['url']}  {run['arrivals']}", style="bold")
     yield Text(f"warm-up: {run['warm_up']} ({run['warm_up_requests']} requests)\n", style="dim")
+    for network in summary["networks"]:
+        yield Text(f"{network_line(network)}\n", style="dim")
     yield _latencies(summary)
     yield _jitter(summary["jitter_ms"])
     yield _rates(summary)
@@ -39,6 +41,16 @@ def tables(summary: Summary) -> Iterator[RenderableType]:
         yield _workers(summary["workers"])
     for verdict in summary["verdicts"]:
         yield Text(f"! {verdict}", style="yellow")
+
+
+def network_line(network: Summary) -> str:
+    """A network in between, and what its relay adds by itself."""
+    arm = f" before {network['arm']}" if network["arm"] else ""
+    adds = network["adds_ms"]
+    return (
+        f"network{arm}: {network['profile']}, seed {network['seed']}: {network['text']}. The relay itself adds "
+        f"{adds['p50']:.3f} ms to a round trip at p50, {adds['p99']:.3f} ms at p99"
+    )
 
 
 def milliseconds(value: float | None) -> str:

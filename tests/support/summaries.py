@@ -45,4 +45,18 @@ def example_run(samples: Samples) -> Run:
 
 def example_summary(samples: Samples) -> Summary:
     about = About("https://host/inference/x", "constant, 100/s", "constant", 100.0, 0, True, 10.0, 1, 10, 4000.0)
-    return summarize(example_run(samples), about, {"cpu": "a"}, datetime(2026, 1, 1, tzinfo=UTC))
+    return summarize(example_run(samples), about, {"cpu": "a"}, datetime(2026, 1, 1, tzinfo=UTC), [network()])
+
+
+def network(late_us: float = 80.0, error: str = "") -> Summary:
+    """What a run says of a relay in between; without its report if it ended badly."""
+    way = {"late_us": {"p50": 1.0, "p99": late_us, "max": late_us}}
+    return {
+        "arm": "",
+        "profile": "lte",
+        "seed": 7,
+        "text": "up 30 ms, down 30 ms",
+        "adds_ms": {"p50": 0.1, "p99": 0.5},
+        "relay": None if error else {"up": way, "down": way},
+        "error": error,
+    }
