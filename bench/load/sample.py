@@ -20,6 +20,8 @@ MAX_STAGES = 24
 """Different names of stages in one run: a gateway sends 11, a worker may add up to 16; more are not kept."""
 MAX_NAMES = 4096
 """Different reasons, workers or labels in one run; any further one is recorded as OTHER."""
+MAX_WEIGHTS = 8
+"""Different things that answers say of a model's weights: one for each arm of a run."""
 OTHER = "(other)"
 BLOCK_ROWS = 1024
 """Rows held in memory: a quarter of a megabyte, written in less than a tenth of a millisecond."""
@@ -81,6 +83,8 @@ class Sample:
     is_reused: bool = True
     is_warmup: bool = False
     request_id: str = ""
+    weights: str = ""
+    """What the answer says of the model's, such as `random`; '' if nothing. Kept once for a run, not in ROW."""
     stages: Sequence[tuple[str, float]] = field(default=())
     """(name, milliseconds), as the server says."""
 
@@ -115,6 +119,8 @@ class Samples:
     workers: tuple[str, ...]
     labels: tuple[str, ...]
     stage_names: tuple[str, ...]
+    weights: tuple[str, ...] = ()
+    """What answers of the whole run said of the model's weights; not known of a part of it."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -191,6 +197,7 @@ class Recorder:
         self._spilled = 0
         self._kept: list[npt.NDArray[np.void]] = []
         self._reasons, self._workers, self._labels = Names(""), Names(""), Names("")
+        self._weights = Names(bound=MAX_WEIGHTS)
         self._stages = Names(bound=MAX_STAGES)
         self.spill_error = ""
         """Why samples are held in memory, if they are."""
@@ -205,6 +212,8 @@ class Recorder:
             code = self._stages.code(name)
             if code < MAX_STAGES:
                 stages[code] = duration_ms
+        if sample.weights:
+            self._weights.code(f"{sample.label}: {sample.weights}" if sample.label else sample.weights)
         self._block[self._used] = (
             sample.index,
             sample.t_int_ns,
@@ -236,7 +245,12 @@ class Recorder:
             parts.insert(0, np.memmap(self._spill, ROW, "r", shape=(self._spilled,)))
         rows = _in_order(parts)
         return Samples(
-            rows, self._reasons.all(), self._workers.all(), self._labels.all(), self._stages.all()[:MAX_STAGES]
+            rows,
+            self._reasons.all(),
+            self._workers.all(),
+            self._labels.all(),
+            self._stages.all()[:MAX_STAGES],
+            self._weights.all(),
         )
 
     def close(self) -> None:

@@ -23,6 +23,8 @@ from bench.load.target import ConnectingContext, Target
 NS = 1_000_000_000
 MAX_ANSWER_BYTES = 16 << 20
 """An answer is read whole; a larger one is a failure."""
+MAX_WEIGHTS_CHARACTERS = 80
+"""Of what an answer says of its model's weights: a word or a source."""
 MAX_STAGES_READ = 32
 """Entries of one Server-Timing header that are looked at."""
 
@@ -134,6 +136,8 @@ class HttpTransport:
         members = answer if isinstance(answer, dict) else {}
         if isinstance(worker := members.get("worker"), str):
             sample.worker = worker
+        if isinstance(weights := members.get("weights"), str):
+            sample.weights = weights[:MAX_WEIGHTS_CHARACTERS]
         if not 200 <= response.status < 300:
             code = members.get("code")
             sample.reason = code if isinstance(code, str) and code else f"http_{response.status}"

@@ -34,6 +34,8 @@ MS = 1e6
 LONG_ENOUGH_S = 600.0
 """A result to quote comes from ten minutes at least (MLPerf LoadGen)."""
 STRONG_AUTOCORRELATION = 0.2
+RANDOM = "random"
+"""How a worker says that its model was never trained."""
 MOST_LATE_US = 1000.0
 """At p99 of a relay's way: as much as a generator may lag."""
 
@@ -87,7 +89,7 @@ def summarize(
         ],
         "networks": list(networks),
         "verdicts": verdicts(run, measures, rates.little(run, measured)) + verdicts_of(networks),
-        "environment": dict(environment),
+        "environment": {**environment, **({"weights": ", ".join(said)} if (said := run.samples.weights) else {})},
     }
 
 
@@ -142,6 +144,8 @@ def verdicts(run: Run, measures: Summary, little: rates.Little | None) -> list[s
         )
     if not flow["succeeded"]:
         found.append("no request succeeded")
+    if any(said.endswith(RANDOM) for said in run.samples.weights):
+        found.append("the model's weights are random: times are those of a trained one, labels mean nothing")
     if little is not None and not little.holds:
         found.append(
             f"Little's law is off by {little.error:.0%}: the run is short against its requests, or samples are missing"

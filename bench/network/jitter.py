@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from functools import cache
 from statistics import NormalDist
 
 from bench.network.profile import Jitter
@@ -85,9 +84,3 @@ class JitterProcess:
             z = kept * self._z + math.sqrt(1 - kept * kept) * z
         self._z, self._last_ns = z, now_ns
         return self._jitter.mean_s * self._quantile(max(-MOST_Z, min(MOST_Z, z)), self._jitter.shape)
-
-
-@cache
-def percentile_s(jitter: Jitter, q: float) -> float:
-    """The delay that a share `q` (0 < q < 1) of all pieces stays under, in seconds."""
-    return jitter.mean_s * DISTRIBUTIONS[jitter.distribution](_NORMAL.inv_cdf(q), jitter.shape)

@@ -5,7 +5,7 @@
     engine.py      simulate(scenario, policy) -> Outcome: events in order, the core asked after each
     audit.py       the promises that are checked after every event
     ideal.py       the ideal central queue for the same jobs: for equal workers the best there is
-    baselines.py   policies that only exist for comparison
+    baselines.py   a policy that only exists for comparison
     outcome.py     what a run gives: times, counts, quantiles
     studies.py     the runs behind docs/explanation/dispatch-simulation.md
     page.py, pictures.py    that page

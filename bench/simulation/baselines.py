@@ -1,4 +1,4 @@
-"""Policies that exist for comparison alone, driven by the same core. They are not offered by name in the gateway."""
+"""A policy that exists for comparison alone, driven by the same core. It is not offered by name in the gateway."""
 
 from __future__ import annotations
 
@@ -7,20 +7,6 @@ from gateway.dispatch.policies import Assign, Decision
 from gateway.dispatch.policies.base import NO_CREDIT
 from gateway.dispatch.pool import Pool
 from gateway.dispatch.replica import Replica
-
-
-class FastestIdle:
-    """Central queue, pushed to idle workers only, the fastest first."""
-
-    name = "fastest_idle"
-    pins = False
-
-    def rank(self, replica: Replica, now: float) -> float:
-        return replica.base_s
-
-    def choose(self, job: Job, pool: Pool, waiting: int, now: float) -> Decision:
-        found = pool.idle.first(now) or pool.ahead.first(now)
-        return NO_CREDIT if found is None else Assign(found[1], "the fastest idle one")
 
 
 class ShortestExpectedDelay:

@@ -225,6 +225,21 @@ async def test_nobody_reads_the_table(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "report.html").exists()
 
 
+async def test_random_weights_are_said(tmp_path: Path) -> None:
+    """Answers that say so put it in the environment block and among what to read before quoting; others put nothing
+    there."""
+    for body, said in ((b'{"weights": "random"}', "random"), (b"{}", None)):
+        async with scripted_server(answer(body, "200 OK", 'Server-Timing: total;dur=0.1, batch;desc="4"')) as url:
+            assert await status_of(f"{url}/x", "--out", str(tmp_path / str(said))) == 0
+        result = read_result(tmp_path / str(said))
+        assert result.summary["environment"].get("weights") == said
+        assert any("weights are random" in one for one in result.summary["verdicts"]) == (said is not None)
+        assert ('<th class="text" scope="row">weights<' in (tmp_path / str(said) / "report.html").read_text()) == (
+            said is not None
+        )
+        assert result.samples.stage_names == ("total",)  # a batch's size is no duration
+
+
 async def test_the_token_is_nowhere_in_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not in the command, not in the samples, not in the summary."""
     monkeypatch.setenv("BENCH_TOKEN", "very-secret-token")

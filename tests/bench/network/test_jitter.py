@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from bench.network.jitter import DISTRIBUTIONS, JitterProcess, percentile_s
+from bench.network.jitter import DISTRIBUTIONS, JitterProcess
 from bench.network.profile import Jitter
 
 MS = 1_000_000
@@ -17,6 +17,11 @@ VARIED = sorted(DISTRIBUTIONS.keys() - {"none"})
 def drawn(jitter: Jitter, count: int, every_ns: int = 1000 * MS, seed: int = 1) -> list[float]:
     process = JitterProcess(jitter, random.Random(seed))
     return [process.next_s(place * every_ns) for place in range(count)]
+
+
+def percentile_s(jitter: Jitter, q: float) -> float:
+    """The delay that a share `q` of all pieces stays under."""
+    return jitter.mean_s * DISTRIBUTIONS[jitter.distribution](statistics.NormalDist().inv_cdf(q), jitter.shape)
 
 
 def correlation(first: list[float], second: list[float]) -> float:
