@@ -137,8 +137,10 @@ class Limits(Section):
     """Longest single image, in bytes."""
     max_multipart_bytes: Bytes = 512 << 20
     """Longest multipart request, in bytes: all its files together."""
+    max_json_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 16 << 20
+    """Longest JSON in a request, in bytes. Reading it holds the gateway's event loop for some 10 ms per MiB."""
     max_parts: Count = 256
-    """Most files in a multipart request."""
+    """Most files in a multipart request, and most images in a request of a standard API."""
     max_parallel_parts: Count = 16
     """Files of one multipart request that are held and worked on at the same time."""
     max_held_bytes: Bytes = 1 << 30

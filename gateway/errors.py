@@ -110,6 +110,12 @@ class WorkerFailed(GatewayError):
     code = "worker_failed"
 
 
+class Unsupported(GatewayError):
+    """Understood, but nothing that this gateway or this model does."""
+
+    code = "unsupported"
+
+
 class ClientGone(GatewayError):
     """The client closed its connection; nobody reads this answer, it is only counted and logged."""
 

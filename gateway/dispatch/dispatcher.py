@@ -11,6 +11,7 @@
     await dispatcher.drain(grace_s) -> bool                 no new request; True once nothing is in flight
     dispatcher.workers_view() -> list[dict]                 JSON values, for operators
     dispatcher.is_draining, in_flight, queued(model), models
+    dispatcher.offer(model, worker), versions(model)        what workers announce of a model
     await dispatcher.run()                                  probes workers until cancelled; nobody is ready without it
 
 It decides nothing: every choice is made in `core.advance`. It knows no HTTP and no frame, only `model.Link`.
@@ -23,6 +24,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 
 from gateway.dispatch.clock import Clock, LoopClock, Timer
 from gateway.dispatch.core import Core
@@ -181,6 +183,21 @@ class Dispatcher:
     def models(self) -> dict[str, int]:
         """Every model ever announced, and how many workers are ready for it now."""
         return {name: pool.ready_count for name, pool in self._core.fleet.pools.items()}
+
+    def offer(self, model: str, worker: str = "") -> ModelOffer | None:
+        """What this worker announces of the model; without a name, what one that is ready does, else any that is here.
+        None when there is no such announcement."""
+        pool = self._core.fleet.pools.get(model)
+        if pool is None:
+            return None
+        replica = pool.replicas.get(worker) if worker else next(chain(pool.ready(), pool.replicas.values()), None)
+        return None if replica is None else replica.offer
+
+    def versions(self, model: str) -> list[str]:
+        """The versions of the model that workers announce now, each once."""
+        pool = self._core.fleet.pools.get(model)
+        replicas = () if pool is None else pool.replicas.values()
+        return list(dict.fromkeys(replica.offer.version for replica in replicas))
 
     @property
     def is_draining(self) -> bool:

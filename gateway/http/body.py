@@ -127,11 +127,11 @@ class ArrivingBody:
         max_bytes: int,
         budget: ByteBudget,
         *,
-        setting: str = "max_body_bytes",
+        limit_name: str = "limits.max_body_bytes",
     ) -> None:
-        """`declared_bytes` is the Content-Length, None without one; `setting` is the limit's name. Raises
+        """`declared_bytes` is the Content-Length, None without one; `limit_name` is for messages. Raises
         PayloadTooLarge before anything is read."""
-        self._setting = setting
+        self._limit_name = limit_name
         self._max_bytes = max_bytes
         if declared_bytes is not None and declared_bytes > max_bytes:
             raise self._too_large()
@@ -227,4 +227,4 @@ class ArrivingBody:
             self._tiny_bytes = 0
 
     def _too_large(self) -> PayloadTooLarge:
-        return PayloadTooLarge(f"the body is larger than {self._max_bytes} bytes (limits.{self._setting})")
+        return PayloadTooLarge(f"the body is larger than {self._max_bytes} bytes ({self._limit_name})")

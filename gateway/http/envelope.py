@@ -81,12 +81,12 @@ class Envelope:
             for code in call.part_errors:
                 self._metrics.failures.add(code)
             return response
-        return self._refused(problem, call)
+        return self._refused(problem, call, request.path)
 
-    def _refused(self, problem: Problem, call: HttpCall) -> web.Response:
+    def _refused(self, problem: Problem, call: HttpCall, path: str) -> web.Response:
         self._metrics.failures.add(problem.code)
         call.failure = problem.code
-        return problem.response(call.request_id)
+        return problem.response(call.request_id, path)
 
     def _mark(self, response: web.StreamResponse, call: HttpCall) -> None:
         headers = response.headers

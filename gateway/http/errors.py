@@ -1,7 +1,7 @@
 """THE table from a failure to an HTTP status, and the one document every failure is answered with.
 
-Answers follow RFC 9457 (application/problem+json) with a member `error` besides, which clients of the other inference
-APIs read. No status is chosen anywhere else, and no text of an unexpected exception reaches a client.
+Answers follow RFC 9457 (application/problem+json) with a member `error` besides; below the paths of a standard API they
+have its own form. No status is chosen anywhere else, and no text of an unexpected exception reaches a client.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ STATUS_BY_ERROR: Mapping[type[errors.GatewayError], Entry] = {
     errors.UnsupportedMedia: Entry(415, "The body is of a type that is not taken"),
     errors.QueueFull: Entry(429, "The queue is full", retry_after_s=1.0),
     errors.ClientGone: Entry(499, "The client closed its connection"),
+    errors.Unsupported: Entry(501, "Not offered here"),
     errors.WorkerFailed: Entry(502, "The worker failed"),
     errors.WorkerLost: Entry(502, "The worker was lost"),
     # 503 and not 404: a name that is not here now may return, and balancers retry a 503 elsewhere.
@@ -66,6 +67,10 @@ CODE_BY_STATUS: Mapping[int, str] = {
 
 FAILURE_CODES = frozenset(error.code for error in STATUS_BY_ERROR) | frozenset(CODE_BY_STATUS.values())
 """Every reason for which a request can fail, under which it is also counted."""
+
+PLAIN_PATHS = ("/v2", "/v1/models")
+"""Below these the clients of Open Inference, TensorFlow Serving and KServe read `{"error": text}`."""
+TORCHSERVE_PATHS = ("/predictions", "/ping")
 
 INTERNAL = Entry(500, "The gateway failed")
 
@@ -92,10 +97,20 @@ class Problem:
             "error": self.detail,
         }
 
-    def response(self, request_id: str) -> web.Response:
-        """The answer to a request that failed."""
-        body = json.dumps(self.document(request_id)).encode()
-        return web.Response(status=self.status, body=body, headers={"Content-Type": PROBLEM_TYPE, **self.headers})
+    def response(self, request_id: str, path: str) -> web.Response:
+        """The answer to a request that failed, in the form of the API that the path belongs to."""
+        kind, document = PROBLEM_TYPE, self.document(request_id)
+        if path.startswith(TORCHSERVE_PATHS):
+            kind, document = "application/json", self.torchserve()
+        elif path.startswith(PLAIN_PATHS):
+            kind, document = "application/json", {"error": self.detail}
+        return web.Response(
+            status=self.status, body=json.dumps(document).encode(), headers={"Content-Type": kind, **self.headers}
+        )
+
+    def torchserve(self) -> dict[str, object]:
+        """The members that TorchServe's clients read, and `error`."""
+        return {"code": self.status, "type": self.code, "message": self.detail, "error": self.detail}
 
 
 def problem_of(error: errors.GatewayError) -> Problem:

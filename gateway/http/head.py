@@ -21,6 +21,8 @@ WORKER = "X-Worker"
 TRACEPARENT = "traceparent"
 
 MAX_REQUEST_ID_CHARS = 64
+MAX_MODEL_NAME = 128
+"""Characters."""
 MAX_TOP = 1000
 """Classes in the largest common label set (ImageNet); an answer stays below 100 kB."""
 DEFAULT_TOP = 5
@@ -89,8 +91,8 @@ def top_of(query: Mapping[str, str]) -> int:
 
 def model_name_of(name: str) -> str:
     """A model's name as it stands in a path: anything printable without a slash. Raises BadRequest."""
-    if not name or len(name) > 128 or not name.isprintable():
-        raise BadRequest(f"a model's name has 1 to 128 printable characters; this one is {shown(name)}")
+    if not name or len(name) > MAX_MODEL_NAME or not name.isprintable():
+        raise BadRequest(f"a model's name has 1 to {MAX_MODEL_NAME} printable characters; this one is {shown(name)}")
     return name
 
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from importlib import metadata
-from typing import Any
 
-from gateway.http.errors import PROBLEM_TYPE, STATUS_BY_ERROR
 from gateway.http.head import DEFAULT_TOP, MAX_TOP, PRIORITY, REQUEST_ID, REQUEST_TIMEOUT, TRACEPARENT, WORKER
+from gateway.http.open_inference import openapi as open_inference
+from gateway.http.openapi_parts import TOKEN, Json, answer, described, listed, parameter, problem, problems, ref, whole
 from gateway.http.timing import STAGES
 
 TUNNEL_PATH = "/v1/tunnel"
 SUBPROTOCOL = "edge-inference.v1"
-
-Json = dict[str, Any]  # Any: a JSON document
-_NOT_SENT = 499
 
 
 def openapi_document(*, has_tunnel: bool) -> Json:
     """The public API in OpenAPI 3.1."""
     paths: Json = {
         "/inference/{model}": {"post": _inference()},
+        **open_inference.paths(),
         "/v1/workers": {"get": _get("Workers, their models and readiness", "Workers", authenticated=True)},
         "/healthz": {"get": _get("Whether the process is up", "Health")},
         "/readyz": {"get": _readiness()},
@@ -44,15 +41,15 @@ def _inference() -> Json:
     files = {"schema": {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}}
     return {
         "summary": "Labels for one image, or for each of many files",
-        "security": [{"token": []}],
+        "security": TOKEN,
         "parameters": [
-            _parameter("path", "model", {"type": "string"}, "The model's name", required=True),
-            _parameter("query", "top", _whole(MAX_TOP, DEFAULT_TOP), "How many labels, the most probable first"),
-            _parameter("header", REQUEST_TIMEOUT, {"type": "number"}, "Deadline in seconds, counted from the head"),
-            _parameter("header", PRIORITY, {"enum": ["high", "normal"]}, "High leaves the queue first"),
-            _parameter("header", WORKER, {"type": "string"}, "Only this worker; taken with the policy pin alone"),
-            _parameter("header", REQUEST_ID, {"type": "string"}, "Named in the answer and in every log line"),
-            _parameter("header", TRACEPARENT, {"type": "string"}, "W3C Trace Context"),
+            parameter("path", "model", {"type": "string"}, "The model's name", required=True),
+            parameter("query", "top", whole(MAX_TOP, DEFAULT_TOP), "How many labels, the most probable first"),
+            parameter("header", REQUEST_TIMEOUT, {"type": "number"}, "Deadline in seconds, counted from the head"),
+            parameter("header", PRIORITY, {"enum": ["high", "normal"]}, "High leaves the queue first"),
+            parameter("header", WORKER, {"type": "string"}, "Only this worker; taken with the policy pin alone"),
+            parameter("header", REQUEST_ID, {"type": "string"}, "Named in the answer and in every log line"),
+            parameter("header", TRACEPARENT, {"type": "string"}, "W3C Trace Context"),
         ],
         "requestBody": {
             "required": True,
@@ -62,15 +59,15 @@ def _inference() -> Json:
             "200": {
                 "description": "One result, or a list of results and problems in the order of the files",
                 "headers": {"Server-Timing": {"schema": {"type": "string"}, "description": ", ".join(STAGES)}},
-                "content": {"application/json": {"schema": {"oneOf": [_ref("Result"), _ref("Results")]}}},
+                "content": {"application/json": {"schema": {"oneOf": [ref("Result"), ref("Results")]}}},
             },
-            **_problems(),
+            **problems(),
         },
     }
 
 
 def _readiness() -> Json:
-    content = {"application/json": {"schema": _ref("Readiness")}}
+    content = {"application/json": {"schema": ref("Readiness")}}
     return {
         "summary": "Whether new work is taken",
         "responses": {
@@ -84,73 +81,43 @@ def _tunnel() -> Json:
     return {
         "summary": "The workers' WebSocket",
         "description": f"Subprotocol {SUBPROTOCOL}; specified in docs/reference/wire.md",
-        "security": [{"token": []}],
-        "responses": {"101": {"description": "Binary messages follow"}, "default": _problem("Refused")},
+        "security": TOKEN,
+        "responses": {"101": {"description": "Binary messages follow"}, "default": problem("Refused")},
     }
 
 
 def _get(summary: str, schema: str, *, authenticated: bool = False) -> Json:
-    content = {"application/json": {"schema": _ref(schema)}}
-    operation: Json = {"summary": summary, "responses": {"200": {"description": "OK", "content": content}}}
+    operation: Json = {"summary": summary, "responses": {"200": answer(schema)}}
     if authenticated:
-        operation["security"] = [{"token": []}]
-        operation["responses"]["401"] = _problem("A valid token is needed")
+        operation["security"] = TOKEN
+        operation["responses"]["401"] = problem("A valid token is needed")
     return operation
-
-
-def _problems() -> Json:
-    """Every status of the table of errors, with the titles that it may have."""
-    titles: dict[int, list[str]] = {}
-    for entry in STATUS_BY_ERROR.values():
-        if entry.status != _NOT_SENT:
-            titles.setdefault(entry.status, []).append(entry.title)
-    titles |= {417: [HTTPStatus.EXPECTATION_FAILED.phrase], 431: ["The headers are too large"], 500: ["A bug"]}
-    return {str(status): _problem("; ".join(texts)) for status, texts in sorted(titles.items())}
-
-
-def _problem(description: str) -> Json:
-    return {"description": description, "content": {PROBLEM_TYPE: {"schema": _ref("Problem")}}}
-
-
-def _parameter(place: str, name: str, schema: Json, description: str, *, required: bool = False) -> Json:
-    return {"in": place, "name": name, "required": required, "schema": schema, "description": description}
-
-
-def _whole(maximum: int, default: int) -> Json:
-    return {"type": "integer", "minimum": 1, "maximum": maximum, "default": default}
-
-
-def _ref(schema: str) -> Json:
-    return {"$ref": f"#/components/schemas/{schema}"}
-
-
-def _object(required: str = "", **properties: Json) -> Json:
-    return {"type": "object", "required": required.split(), "properties": properties}
 
 
 def _schemas() -> Json:
     text: Json = {"type": "string"}
     number: Json = {"type": "number"}
-    whole: Json = {"type": "integer"}
+    count: Json = {"type": "integer"}
     milliseconds: Json = {"type": "object", "additionalProperties": number}
-    model = _object("model version state", model=text, version=text, state=text)
-    models: Json = {"type": "array", "items": model}
-    worker = _object("worker models", worker=text, rtt_ms=number, draining={"type": "boolean"}, models=models)
-    problem = dict.fromkeys(["type", "title", "detail", "instance", "code", "error"], text) | {"status": whole}
+    model = described("model version state", model=text, version=text, state=text)
+    worker = described("worker models", worker=text, rtt_ms=number, draining={"type": "boolean"}, models=listed(model))
+    problem = dict.fromkeys(["type", "title", "detail", "instance", "code", "error"], text) | {"status": count}
     return {
-        "Result": _object("worker request_id timing_ms", worker=text, request_id=text, timing_ms=milliseconds),
+        "Result": described("worker request_id timing_ms", worker=text, request_id=text, timing_ms=milliseconds),
         "Results": {
             "type": "array",
-            "items": {"allOf": [_object("file", file=text), {"oneOf": [_ref("Result"), _ref("Problem")]}]},
+            "items": {"allOf": [described("file", file=text), {"oneOf": [ref("Result"), ref("Problem")]}]},
         },
-        "Problem": _object(" ".join(problem), **problem),
-        "Workers": _object("workers", workers={"type": "array", "items": worker}),
-        "Health": _object("status", status=text),
-        "Readiness": _object(
+        "Problem": described(" ".join(problem), **problem),
+        "Workers": described("workers", workers={"type": "array", "items": worker}),
+        "Health": described("status", status=text),
+        "Readiness": described(
             "status workers models",
             status={"enum": ["ready", "draining"]},
-            workers=whole,
-            models={"type": "object", "additionalProperties": whole},
+            workers=count,
+            models={"type": "object", "additionalProperties": count},
         ),
         "Document": {"type": "object"},
+        "Error": described("error", error=text),
+        **open_inference.schemas(),
     }

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol
 
-from gateway.dispatch.model import Job, Reply
+from gateway.dispatch.model import Job, ModelOffer, Reply
 
 
 class Dispatcher(Protocol):
@@ -21,6 +21,13 @@ class Dispatcher(Protocol):
     @property
     def models(self) -> Mapping[str, int]:
         """Every model ever announced, and how many workers are ready for it now."""
+
+    def offer(self, model: str, worker: str = "") -> ModelOffer | None:
+        """What this worker announces of the model; without a name, what one that is ready does, else any that is here.
+        None when there is no such announcement."""
+
+    def versions(self, model: str) -> Sequence[str]:
+        """The versions of the model that workers announce now, each once."""
 
     @property
     def is_draining(self) -> bool:

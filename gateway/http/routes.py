@@ -17,6 +17,8 @@ from gateway.http.gate import Gate
 from gateway.http.gauges import fleet_gauges
 from gateway.http.inference import Inference
 from gateway.http.intake import Intake, leave_expectation
+from gateway.http.model_facts import Models
+from gateway.http.open_inference.routes import add_open_inference
 from gateway.http.openapi import TUNNEL_PATH, openapi_document
 from gateway.http.ports import Authenticator, Dispatcher
 from gateway.http.views import AdminViews, Views, healthz
@@ -47,6 +49,7 @@ def build_app(
     views = Views(dispatcher, gate, openapi_document(has_tunnel=tunnel is not None))
     app = web.Application(middlewares=[_envelope(dispatcher, metrics, config, logs_requests=config.log.requests)])
     app.router.add_post("/inference/{model}", Inference(intake).handle, expect_handler=leave_expectation)
+    add_open_inference(app.router, intake, Models(dispatcher))
     app.router.add_get("/v1/workers", views.workers)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", views.readyz)

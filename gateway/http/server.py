@@ -85,7 +85,7 @@ class HttpProtocol(web.RequestHandler):
             self._log.error("connection_failed", request_id=request_id, exc_info=exc)
         else:
             self._log.info("request_unreadable", client=request.remote, detail=problem.detail, request_id=request_id)
-        response = _marked(problem, request_id)
+        response = _marked(problem, request_id, request.path)
         response.force_close()
         return response
 
@@ -96,7 +96,7 @@ class HttpProtocol(web.RequestHandler):
         if isinstance(resp, web.HTTPException):
             problem = problem_of_http_exception(resp, head.shown(request.path))
             self._metrics.failures.add(problem.code)
-            resp = _marked(problem, head.request_id_of(request.headers))
+            resp = _marked(problem, head.request_id_of(request.headers), request.path)
         return await super().finish_response(request, resp, start_time)
 
     def _problem(self, status: int, exc: BaseException | None, message: str | None) -> Problem:
@@ -120,9 +120,9 @@ class HttpProtocol(web.RequestHandler):
             self.force_close()
 
 
-def _marked(problem: Problem, request_id: str) -> web.Response:
+def _marked(problem: Problem, request_id: str, path: str) -> web.Response:
     """The headers that every answer has, for one that the envelope does not see."""
-    response = problem.response(request_id)
+    response = problem.response(request_id, path)
     now = time.monotonic()
     response.headers[head.REQUEST_ID] = request_id
     response.headers["Server-Timing"] = server_timing(Stopwatch(now).stages(now))

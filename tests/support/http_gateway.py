@@ -16,7 +16,7 @@ import aiohttp
 
 from gateway.auth import Reason, TokenRefused
 from gateway.config import Config
-from gateway.dispatch.model import Job, Reply, Timing
+from gateway.dispatch.model import Job, ModelOffer, Reply, Timing
 from gateway.errors import Draining, Forbidden
 from gateway.http.routes import Tunnel, build_app
 from gateway.http.server import HttpServer, serve
@@ -32,6 +32,7 @@ class FakeDispatcher:
     """Reads each body to its end and answers LABELS, unless told to fail, to wait, or to answer something else."""
 
     models: dict[str, int] = field(default_factory=lambda: {"digits": 2})
+    offers: dict[str, ModelOffer] = field(default_factory=lambda: {"digits": ModelOffer("digits", "1", 2)})
     is_draining: bool = False
     in_flight: int = 3
     answers: dict[bytes, bytes | Exception] = field(default_factory=dict)
@@ -102,6 +103,13 @@ class FakeDispatcher:
 
     def queued(self, model: str) -> int:
         return len(model)
+
+    def offer(self, model: str, worker: str = "") -> ModelOffer | None:
+        return self.offers.get(model)
+
+    def versions(self, model: str) -> Sequence[str]:
+        offer = self.offers.get(model)
+        return [] if offer is None else [offer.version]
 
     def workers_view(self) -> Sequence[Mapping[str, object]]:
         model = {"model": "digits", "version": "1", "state": "ready", "answered": 7}
