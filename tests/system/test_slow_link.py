@@ -136,10 +136,7 @@ def test_an_upload_delays_nobody(new_stack: Callable[[str], Stack]) -> None:
     """Over a relay of 20 Mbit/s and 10 ms each way, 20 MB take most of the rate and add under 50 ms to the others."""
     stack = new_stack("slow-link")
     stack.start_gateway(**SETTINGS)
-    rate_bytes_s = RATE_BITS_S / 8
-    with slow_link(
-        stack.port, rate_bytes_s=rate_bytes_s, latency_s=0.010, queue_bytes=int(rate_bytes_s * QUEUE_S)
-    ) as port:
+    with slow_link(stack.port, rate_bits_s=RATE_BITS_S, latency_s=0.010, queue_s=QUEUE_S) as port:
         stack.start_worker("worker-1", "--backend", "echo", "--slots", "4", gateway=f"wss://localhost:{port}")
         stack.wait_ready("echo", 1)
         check(stack)
