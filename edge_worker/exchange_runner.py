@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge_worker.admission import Admissions, Overloaded
-from edge_worker.backends.base import Answer, Backend, BackendFailed, BadInput, Call
+from edge_worker.backends.base import Answer, Backend, BackendFailed, BadInput, Call, NotReady
 from wire.errors import ExchangeCode
 from wire.frames import Buffer, RequestHead, ResponseHead
 
@@ -84,7 +84,7 @@ class ExchangeRunner:
                 began = self._clock()
                 answer = await self._compute(request)
                 return self._answered(request, answer, began)
-        except Overloaded as error:
+        except (Overloaded, NotReady) as error:  # nothing was begun: another worker may have it at no risk
             return NotAnswered(ExchangeCode.OVERLOADED, str(error))
         except BadInput as error:
             return NotAnswered(BAD_INPUT_CODES[error.code], str(error))

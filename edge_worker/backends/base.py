@@ -6,9 +6,9 @@ A backend answers one call at a time per slot; admission, deadlines and cancella
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class BadInput(Exception):
@@ -24,6 +24,14 @@ class BadInput(Exception):
 
 class BackendFailed(Exception):
     """The engine's fault: the input was good and the computation failed."""
+
+
+class NotReady(Exception):
+    """Nothing was begun: the model's engine is being replaced. Another worker may have the call."""
+
+
+class BackendLost(Exception):
+    """Only a new process can help; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,10 @@ class Answer:
     """What the head says besides the content type."""
 
 
+Changed = Callable[[Sequence[ServedModel]], None]
+"""Takes all models anew, when one of them failed or is ready again."""
+
+
 class Backend(Protocol):
     """Something that computes."""
 
@@ -75,10 +87,22 @@ class Backend(Protocol):
         """Loads and warms up every model; returns them all, the failed ones with their reason. Called once."""
 
     async def answer(self, call: Call) -> Answer:
-        """Computes. Raises BadInput or BackendFailed. Cancelling the task drops the work that has not begun."""
+        """Computes. Raises BadInput, BackendFailed or NotReady. Cancelling the task drops what has not begun."""
 
     async def probe(self, model: str) -> Answer:
-        """The real path on a sample of the backend's own, to prove that the model still answers."""
+        """The real path on a sample of the backend's own, to prove that the model still answers. Raises as `answer`."""
+
+    async def watch(self, changed: Changed) -> None:
+        """Mends what breaks while it serves, until cancelled; returns at once where nothing can break. Raises
+        BackendLost when it cannot."""
 
     async def close(self) -> None:
         """Releases threads and engines. Called once; no call is in flight then."""
+
+
+@runtime_checkable
+class DirectBackend(Protocol):
+    """One that can also compute on the thread that asks, with nothing in between."""
+
+    def direct(self, model: str) -> Callable[[Call], Answer] | None:
+        """For one call at a time; raises what `answer` does. None for a model whose calls must meet each other."""

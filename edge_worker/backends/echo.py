@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs
 
-from edge_worker.backends.base import Answer, BackendFailed, BadInput, Call, ServedModel
+from edge_worker.backends.base import Answer, BackendFailed, BadInput, Call, Changed, ServedModel
 from edge_worker.backends.settings import BackendSettings
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -74,6 +74,9 @@ class EchoBackend:
         if model not in self._slots:
             raise BackendFailed(f"the model {model!r} is not served")
         return await self.answer(Call(model, "POST", f"/inference/{model}", (), b"probe"))
+
+    async def watch(self, changed: Changed) -> None:
+        """There is nothing that could break."""
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)

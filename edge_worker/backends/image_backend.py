@@ -1,152 +1,175 @@
-"""A backend for pictures: the way from a request's bytes to labels, around any engine.
+"""A backend for pictures: it keeps each model's way from a request's bytes to labels, around any engine.
 
-Finds, loads and warms up the models, and says which cannot be served and why; how one of them answers is in
-loaded_model.py. Refuses nothing about admission or deadlines; a call that is cancelled before its thread began never
-runs.
+How models are loaded is in model_loading.py, how one of them answers in loaded_model.py. An engine that hangs cannot be
+stopped: it is left where it is, a new one is loaded beside it, and meanwhile its model is announced as failed. Refuses
+nothing about admission or deadlines.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-import numpy as np
-
-from edge_worker.backends.base import Answer, BackendFailed, BadInput, Call, ServedModel
-from edge_worker.backends.engine import Engine, EngineLoader
+from edge_worker.backends.base import Answer, BackendLost, BadInput, Call, Changed, NotReady, ServedModel
+from edge_worker.backends.engine import EngineLoader
 from edge_worker.backends.image import quiet_decoders
-from edge_worker.backends.loaded_model import BatchedModel, LoadedModel, SingleModel
-from edge_worker.backends.preprocess import Batch, to_batch, to_probabilities
-from edge_worker.backends.question import FP32, Question, read_question
+from edge_worker.backends.lanes import Lanes, LoopClock
+from edge_worker.backends.loaded_model import BatchedModel, LoadedModel, SingleModel, Steps
+from edge_worker.backends.model_loading import LOAD_FAILURES, ModelLoading
+from edge_worker.backends.question import Question, read_question
 from edge_worker.backends.settings import BackendSettings
-from edge_worker.batch_rules import BatchRule
+from edge_worker.batcher import Clock
 from edge_worker.fine_clock import FineClock
-from edge_worker.models.registry import FoundModel, find_models, only, read_verified
-from edge_worker.models.spec import ModelSpec, SpecError
+from edge_worker.models.registry import FoundModel
 
-MAX_FAILURE = 1000
-"""Characters of a reason: it travels in the worker's HELLO."""
+MAX_HANGING = 2
+"""Engines that may hang at the same moment, given up but still in memory; one more, and only a new process helps."""
+RELOAD_LIMIT_S = 600.0
+"""Seconds in which an engine is loaded and warm again; those that compile each size of batch may need minutes."""
+
+log = logging.getLogger("edge_worker.image")
 
 
 class ImageBackend:
     """Serves every model of its folders with one engine."""
 
-    def __init__(self, loader: EngineLoader, settings: BackendSettings, threads: int) -> None:
+    def __init__(
+        self, loader: EngineLoader, settings: BackendSettings, threads: int, limit_clock: Clock | None = None
+    ) -> None:
+        """`threads` is for one inference. `limit_clock` is what a call's limit is measured by; None: the loop's."""
         self.name = loader.name
-        self._loader = loader
-        self._settings = settings
-        self._threads = threads
+        self._loading = ModelLoading(loader, settings, threads)
+        self._limit_s = settings.engine_limit_s
+        self._limit_clock = limit_clock or LoopClock()
+        self._batch_clock: FineClock | None = None
+        self._found: dict[str, FoundModel] = {}
+        self._served: dict[str, ServedModel] = {}
         self._models: dict[str, LoadedModel] = {}
-        self._clock: FineClock | None = None
+        self._hung: asyncio.Queue[LoadedModel] = asyncio.Queue()  # each model is in it once at most
+        self._given_up: list[Sequence[Lanes]] = []
+        self._changed: Changed = _nobody
+
+    # --- life ---------------------------------------------------------------------------------------------------------
 
     async def start(self) -> Sequence[ServedModel]:
         """Finds, verifies, loads and warms up. Raises SpecError when a model dir itself cannot be read."""
-        loop = asyncio.get_running_loop()
-        return await asyncio.to_thread(self._start, loop)
-
-    def _start(self, loop: asyncio.AbstractEventLoop) -> list[ServedModel]:
         quiet_decoders()
-        self._loader.prepare(self._threads)
-        found = find_models(self._settings.model_dirs, self._settings.embedded)
-        return [self._serve(model, loop) for model in only(found, self._settings.models)]
+        for found, outcome in await asyncio.to_thread(self._load_all):
+            if isinstance(outcome, Steps):
+                self._serve(found, outcome)
+            else:
+                self._served[found.name] = outcome
+        return list(self._served.values())
 
-    def _serve(self, model: FoundModel, loop: asyncio.AbstractEventLoop) -> ServedModel:
-        if model.spec is None:
-            return self._failed(model.name, "", model.failure)
+    def _load_all(self) -> list[tuple[FoundModel, Steps | ServedModel]]:
+        return [(found, self._load(found)) for found in self._loading.find()]
+
+    def _load(self, found: FoundModel) -> Steps | ServedModel:
+        """The steps of a model that can be served; else what is announced of it."""
+        if found.spec is None:
+            return self._loading.broken(found)
         try:
-            engines = self._load(model, model.spec)
-        except (SpecError, OSError, BackendFailed, ValueError, MemoryError) as error:
-            reason = str(error) or type(error).__name__
-            return self._failed(model.name, model.spec.version, f"{model.folder / model.spec.file}: {reason}")
-        self._models[model.name] = self._ready(model, model.spec, engines, loop)
-        metadata = {**_metadata(model.spec, len(model.labels), self.name), **self._loader.describe()}
-        rule = self._rule(model.spec)
+            return self._loading.load(found)
+        except LOAD_FAILURES as error:
+            return self._loading.unloadable(found, error)
+
+    def _serve(self, found: FoundModel, steps: Steps) -> None:
+        self._found[found.name] = found
+        self._served[found.name] = self._loading.served(steps.spec, len(found.labels))
+        rule = self._loading.rule(steps.spec)
         if rule.is_on:
-            metadata["batching"] = {"max_batch": rule.max_batch, "max_wait_us": rule.max_wait_us}
-        slots = rule.calls_at_once(self._settings.slots)
-        return ServedModel(model.name, model.spec.version, slots, metadata=metadata)
+            self._batch_clock = self._batch_clock or FineClock(asyncio.get_running_loop())
+            self._models[found.name] = BatchedModel(steps, self._make_lanes, rule, self._batch_clock)
+        else:
+            self._models[found.name] = SingleModel(steps, self._make_lanes)
 
-    def _ready(
-        self, model: FoundModel, spec: ModelSpec, engines: Sequence[Engine], loop: asyncio.AbstractEventLoop
-    ) -> LoadedModel:
-        rule, max_pixels = self._rule(spec), self._settings.max_pixels
-        if not rule.is_on:
-            return SingleModel(spec, model.labels, engines, max_pixels)
-        self._clock = self._clock or FineClock(loop)
-        return BatchedModel(spec, model.labels, engines, max_pixels, rule, self._clock)
-
-    def _rule(self, spec: ModelSpec) -> BatchRule:
-        settings = self._settings
-        return BatchRule(settings.max_batch, settings.max_batch_wait_us) if settings.max_batch else spec.batching
-
-    def _failed(self, name: str, version: str, failure: str) -> ServedModel:
-        return ServedModel(name, version, self._settings.slots, failure=failure[:MAX_FAILURE])
-
-    def _load(self, model: FoundModel, spec: ModelSpec) -> list[Engine]:
-        """A network for each slot, warmed up in every size of batch. Raises what a broken model can raise."""
-        if spec.format not in self._loader.formats:
-            allowed = ", ".join(self._loader.formats)
-            raise SpecError(f"format = {spec.format!r}: {self.name} loads {allowed}")
-        content = read_verified(model)
-        count = 1 if self._loader.shares_networks else self._settings.slots
-        engines = [self._loader.load(spec, content) for _ in range(count)]
-        blank = to_batch(np.zeros((spec.input.height, spec.input.width, 3), np.uint8), spec.input)
-        for engine in engines:
-            for size in self._rule(spec).sizes:
-                _warm_up(engine, np.repeat(blank, size, axis=0), spec, len(model.labels))
-        return engines * (self._settings.slots // count)
-
-    async def answer(self, call: Call) -> Answer:
-        """Raises BadInput or BackendFailed."""
-        model = self._models.get(call.model)
-        if model is None:
-            raise BadInput("unknown_model", f"this worker does not serve the model {call.model!r}")
-        return await model.run(call.body, read_question(call, model.spec), call.deadline_at)
-
-    async def probe(self, model: str) -> Answer:
-        """A picture of the input's size, made here, goes the whole way."""
-        loaded = self._models.get(model)
-        if loaded is None:
-            raise BackendFailed(f"the model {model!r} is not loaded")
-        return await loaded.run(loaded.sample, Question(), None)
+    def _make_lanes(self, model: str, work: str, count: int) -> Lanes:
+        name = f"{model}-{work}"
+        return Lanes(name, count, self._limit_s, self._limit_clock, lambda: self._give_up(model))
 
     async def close(self) -> None:
         """Waits for the threads and lets the networks go."""
         models, self._models = self._models, {}
         for model in models.values():
             await model.close()
-        if self._clock is not None:
-            self._clock.close()
+        if self._batch_clock is not None:
+            self._batch_clock.close()
+
+    # --- calls --------------------------------------------------------------------------------------------------------
+
+    async def answer(self, call: Call) -> Answer:
+        """Raises BadInput, BackendFailed or NotReady."""
+        model = self._ready(call.model)
+        return await model.run(call.body, read_question(call, model.spec), call.deadline_at)
+
+    async def probe(self, model: str) -> Answer:
+        """A picture of the input's size, made here, goes the whole way."""
+        loaded = self._ready(model)
+        return await loaded.run(loaded.sample, Question(), None)
+
+    def direct(self, model: str) -> Callable[[Call], Answer] | None:
+        """See `DirectBackend`. Nothing watches how long such a call takes."""
+        loaded = self._ready(model)
+        if not isinstance(loaded, SingleModel):
+            return None
+        return lambda call: loaded.run_here(call.body, read_question(call, loaded.spec))
+
+    def _ready(self, name: str) -> LoadedModel:
+        model = self._models.get(name)
+        if model is not None:
+            return model
+        if name in self._found:
+            raise NotReady(f"{name}: its engine is being replaced")
+        raise BadInput("unknown_model", f"this worker does not serve the model {name!r}")
+
+    # --- engines that hang --------------------------------------------------------------------------------------------
+
+    async def watch(self, changed: Changed) -> None:
+        """Replaces the engines that hang, until cancelled. Raises BackendLost when too many do, or one cannot be."""
+        self._changed = changed
+        try:
+            while True:
+                model = await self._hung.get()
+                await self._replace(model)
+                changed(list(self._served.values()))
+        finally:
+            self._changed = _nobody
+
+    def _give_up(self, name: str) -> None:
+        """Takes the model out of service, from one moment to the next."""
+        model = self._models.pop(name, None)
+        if model is None:  # another of its lanes was first, or the worker is leaving
+            return
+        reason = f"its engine did not end within {self._limit_s:g} s and is being replaced"
+        log.error("engine hangs", extra={"model": name, "limit_s": self._limit_s})
+        self._served[name] = replace(self._served[name], failure=reason)
+        self._given_up.append(model.lanes)
+        self._hung.put_nowait(model)
+        self._changed(list(self._served.values()))
+
+    async def _replace(self, hung: LoadedModel) -> None:
+        """Loads the model anew. Raises BackendLost."""
+        name = hung.spec.name
+        self._given_up = [all_lanes for all_lanes in self._given_up if any(lanes.stuck for lanes in all_lanes)]
+        if len(self._given_up) > MAX_HANGING:
+            raise BackendLost(f"{name}: {len(self._given_up)} engines hang, and none of them can be ended")
+        found = self._found[name]
+        lanes = Lanes(f"{name}-reload", 1, RELOAD_LIMIT_S, self._limit_clock, _nothing)
+        try:
+            steps = await lanes.run(self._loading.load, found)
+        except LOAD_FAILURES as error:
+            raise BackendLost(f"{name}: its engine hangs, and a new one cannot be loaded: {error}") from error
+        await lanes.close()
+        self._serve(found, steps)
+        log.info("engine replaced", extra={"model": name})
+        await hung.close()
 
 
-def _warm_up(engine: Engine, batch: Batch, spec: ModelSpec, labels: int) -> None:
-    """Raises SpecError when what comes out is not one number a label for each picture, BackendFailed for the rest."""
-    rows = to_probabilities(engine.predict(batch), spec.output.softmax)
-    if len(rows) != len(batch):
-        raise SpecError(f"the network answers a batch of {len(batch)} with {len(rows)} results: it takes one at a time")
-    if rows.shape[1] != labels:
-        raise SpecError(f"the network gives {rows.shape[1]} numbers, but there are {labels} labels")
+def _nobody(_models: Sequence[ServedModel]) -> None:
+    """Nobody asked to be told."""
 
 
-def _metadata(spec: ModelSpec, labels: int, engine: str) -> dict[str, object]:
-    """JSON values only: they travel in the worker's HELLO and answer clients' questions about the model."""
-    inputs = spec.input
-    return {
-        "engine": engine,
-        "format": spec.format,
-        "input": {
-            "name": inputs.name,
-            "datatype": FP32,
-            "shape": list(inputs.shape),
-            "layout": inputs.layout,
-            "colour": inputs.colour,
-            "mean": list(inputs.mean),
-            "scale": list(inputs.scale),
-            "resize": inputs.resize,
-            "interpolation": inputs.interpolation,
-        },
-        "output": {"name": spec.output.name, "datatype": FP32, "shape": [-1, labels]},
-        "labels": labels,
-        "groups": list(spec.groups),
-        "weights": spec.weights,
-    }
+def _nothing() -> None:
+    """Whoever waits for the load is told; there is no more to do."""

@@ -13,17 +13,17 @@ import os
 import queue
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
 
 from edge_worker.backends.answers import to_answer
-from edge_worker.backends.base import Answer, BackendFailed, BadInput
+from edge_worker.backends.base import Answer, BackendFailed, BadInput, NotReady
 from edge_worker.backends.engine import Engine
 from edge_worker.backends.image import decode_image
+from edge_worker.backends.lanes import Lanes
 from edge_worker.backends.preprocess import Batch, from_tensor, to_batch, to_probabilities
 from edge_worker.backends.question import Question
 from edge_worker.batch_rules import BatchRule
@@ -31,6 +31,8 @@ from edge_worker.batcher import Batched, Batcher, Clock
 from edge_worker.models.spec import ModelSpec
 
 Body = bytes | memoryview
+MakeLanes = Callable[[str, str, int], Lanes]
+"""From the model's name, the work's, and a number of threads."""
 
 
 class LoadedModel(Protocol):
@@ -40,18 +42,23 @@ class LoadedModel(Protocol):
     sample: bytes
     """A picture for probes."""
 
+    @property
+    def lanes(self) -> Sequence[Lanes]:
+        """Its threads."""
+
     async def run(self, body: Body, question: Question, deadline_at: float | None) -> Answer:
-        """Raises BadInput or BackendFailed."""
+        """Raises BadInput, BackendFailed or NotReady."""
 
     async def close(self) -> None:
         """Waits for the threads and lets the networks go."""
 
 
-class _Steps:
+class Steps:
     """The steps themselves: for one thread at a time each, and for any number of threads together."""
 
     def __init__(self, spec: ModelSpec, labels: tuple[str, ...], engines: Sequence[Engine], max_pixels: int) -> None:
-        self._spec = spec
+        self.spec = spec
+        self.networks = len(engines)
         self._labels = labels
         self._max_pixels = max_pixels
         self._free: queue.SimpleQueue[Engine] = queue.SimpleQueue()  # never longer than the slots
@@ -60,7 +67,7 @@ class _Steps:
 
     def read(self, body: Body, question: Question, watch: Watch) -> Batch:
         """[N, height, width, channels], 1 for a picture. Raises BadInput."""
-        spec = self._spec.input
+        spec = self.spec.input
         if question.tensor_rows:
             return self._read_tensor(body, watch)
         pixels = decode_image(body, self._max_pixels, least=(spec.width, spec.height))
@@ -72,7 +79,7 @@ class _Steps:
     def _read_tensor(self, body: Body, watch: Watch) -> Batch:
         watch.lap("decode")  # nothing was: the steps are the same for every call
         try:
-            batch = from_tensor(body, self._spec.input)
+            batch = from_tensor(body, self.spec.input)
         except ValueError as error:
             raise BadInput("bad_input", str(error)) from error
         watch.lap("preprocess")
@@ -88,7 +95,7 @@ class _Steps:
 
     def write(self, outputs: Batch, question: Question, batch_size: int | None = None) -> Answer:
         """The answer, from the outputs for each of its pictures. Raises BackendFailed; BadInput for a tensor."""
-        spec = self._spec
+        spec = self.spec
         try:
             rows = to_probabilities(outputs, spec.output.softmax)
         except ValueError as error:
@@ -101,19 +108,21 @@ class _Steps:
 class SingleModel:
     """Without batching: as many threads as networks."""
 
-    def __init__(self, spec: ModelSpec, labels: tuple[str, ...], engines: Sequence[Engine], max_pixels: int) -> None:
-        self._steps = _Steps(spec, labels, engines, max_pixels)
-        self._threads = ThreadPoolExecutor(len(engines), thread_name_prefix=f"model-{spec.name}")
-        self.spec, self.sample = spec, sample_picture(spec)
+    def __init__(self, steps: Steps, make_lanes: MakeLanes) -> None:
+        self._steps = steps
+        self.spec, self.sample = steps.spec, sample_picture(steps.spec)
+        self._threads = make_lanes(self.spec.name, "call", steps.networks)
+        self.lanes: Sequence[Lanes] = (self._threads,)
 
     async def run(self, body: Body, question: Question, deadline_at: float | None) -> Answer:
         """The deadline is for whoever waits here: what a thread has begun it ends."""
         if question.tensor_rows > 1:
             return await self._run_rows(body, question)
-        answer: Answer = await _on(self._threads, self._run, body, question)
+        answer: Answer = await self._threads.run(self.run_here, body, question)
         return answer
 
-    def _run(self, body: Body, question: Question) -> Answer:
+    def run_here(self, body: Body, question: Question) -> Answer:
+        """One picture on the calling thread. Raises BadInput or BackendFailed."""
         watch = Watch(time.perf_counter)
         batch = self._steps.read(body, question, watch)
         outputs = self._steps.predict(batch)
@@ -125,46 +134,39 @@ class SingleModel:
     async def _run_rows(self, body: Body, question: Question) -> Answer:
         """Each picture of a tensor is a piece of work of its own: a call that is cancelled stops at its next one."""
         watch = Watch(time.perf_counter)
-        batch = await _on(self._threads, self._steps.read, body, question, watch)
-        rows = [await _on(self._threads, self._steps.predict, batch[at : at + 1]) for at in range(len(batch))]
+        batch = await self._threads.run(self._steps.read, body, question, watch)
+        rows = [await self._threads.run(self._steps.predict, batch[at : at + 1]) for at in range(len(batch))]
         watch.lap("inference")
-        answer: Answer = await _on(self._threads, self._steps.write, np.concatenate(rows), question)
+        answer: Answer = await self._threads.run(self._steps.write, np.concatenate(rows), question)
         watch.lap("postprocess")
         return replace(answer, durations_s=watch.laps_s)
 
     async def close(self) -> None:
-        await asyncio.to_thread(_end, self._threads)
+        await self._threads.close()
 
 
 class BatchedModel:
     """With batching: threads that decode, threads that compute, and one that writes answers."""
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        labels: tuple[str, ...],
-        engines: Sequence[Engine],
-        max_pixels: int,
-        rule: BatchRule,
-        clock: Clock,
-    ) -> None:
-        self._steps = _Steps(spec, labels, engines, max_pixels)
+    def __init__(self, steps: Steps, make_lanes: MakeLanes, rule: BatchRule, clock: Clock) -> None:
+        self._steps = steps
         self._rule = rule
-        self._readers, self._computers, self._writers = (
-            ThreadPoolExecutor(count, thread_name_prefix=f"model-{spec.name}-{work}")
-            for count, work in ((os.cpu_count() or 1, "read"), (len(engines), "compute"), (1, "write"))
-        )
-        self._batcher: Batcher[Batch, Batch] = Batcher(rule, len(engines), self._compute, clock)
-        self.spec, self.sample = spec, sample_picture(spec)
+        self.spec, self.sample = steps.spec, sample_picture(steps.spec)
+        name = self.spec.name
+        self._readers = make_lanes(name, "read", os.cpu_count() or 1)
+        self._computers = make_lanes(name, "compute", steps.networks)
+        self._writers = make_lanes(name, "write", 1)
+        self.lanes: Sequence[Lanes] = (self._readers, self._computers, self._writers)
+        self._batcher: Batcher[Batch, Batch] = Batcher(rule, steps.networks, self._compute, clock)
 
     async def run(self, body: Body, question: Question, deadline_at: float | None) -> Answer:
-        batch, read_s = await _on(self._readers, self._read, body, question)
+        batch, read_s = await self._readers.run(self._read, body, question)
         began = time.perf_counter()
         done = await self._rows(batch, deadline_at)
         waited_s = done[0].wait_s
         computed_s = done[0].compute_s if len(done) == 1 else time.perf_counter() - began - waited_s
         answer: Answer
-        answer, write_s = await _on(self._writers, self._write, done, question)
+        answer, write_s = await self._writers.run(self._write, done, question)
         steps_s = {**read_s, "batch_wait": waited_s, "inference": computed_s, **write_s}
         return replace(answer, durations_s=steps_s)
 
@@ -191,7 +193,10 @@ class BatchedModel:
         return answer, watch.laps_s
 
     async def _compute(self, pictures: list[Batch]) -> Sequence[Batch | Exception]:
-        outcomes: Sequence[Batch | Exception] = await _on(self._computers, self._predict, pictures)
+        try:
+            outcomes: Sequence[Batch | Exception] = await self._computers.run(self._predict, pictures)
+        except (BackendFailed, NotReady) as error:  # nobody knows at which of them the engine hangs
+            return [error] * len(pictures)
         return outcomes
 
     def _predict(self, pictures: list[Batch]) -> Sequence[Batch | Exception]:
@@ -207,17 +212,8 @@ class BatchedModel:
 
     async def close(self) -> None:
         await self._batcher.close()
-        await asyncio.to_thread(_end, self._readers, self._computers, self._writers)
-
-
-async def _on(threads: ThreadPoolExecutor, work: Callable[..., Any], *arguments: object) -> Any:
-    """Any: what the work returns. A call that is cancelled before its thread began never runs."""
-    return await asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
-
-
-def _end(*pools: ThreadPoolExecutor) -> None:
-    for pool in pools:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for lanes in self.lanes:
+            await lanes.close()
 
 
 class Watch:

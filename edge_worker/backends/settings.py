@@ -30,6 +30,10 @@ class BackendSettings:
     """Pictures of the largest batch of every model; 1: no batching; 0: as each model's description says."""
     max_batch_wait_us: int = 0
     """Microseconds that the first of a batch waits for others while a network is free; goes with max_batch."""
+    engine_limit_s: float = 10.0
+    """Seconds that one piece of work may take on a thread of its model, over 0 to 3600: one picture from its bytes to
+    its labels, or one batch. Past them the engine counts as hanging. A third of the time that gateways give a job by
+    default, so that another worker has time to answer it."""
     max_pixels: int = DEFAULT_MAX_PIXELS
     """A picture of more pixels is refused from its header."""
     device: str = "auto"

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from edge_worker.admission import Admission
-from edge_worker.backends.base import Answer, BackendFailed, BadInput
+from edge_worker.backends.base import Answer, BackendFailed, BadInput, NotReady
 from edge_worker.exchange_runner import Answered, ExchangeRunner, NotAnswered, WholeRequest
 from tests.support.fake_backend import FakeBackend
 from tests.support.fake_clock import settle
@@ -108,6 +108,13 @@ async def test_an_unknown_model_is_not_begun() -> None:
     assert result.code is ExchangeCode.UNKNOWN_MODEL
     assert result.code.was_not_begun
     assert "'other'" in result.text
+
+
+async def test_an_engine_that_is_being_replaced_begins_nothing() -> None:
+    """Another worker may have the job at no risk."""
+    result = await failure(NotReady("m: its engine is being replaced"))
+    assert result == NotAnswered(ExchangeCode.OVERLOADED, "m: its engine is being replaced")
+    assert result.code.was_not_begun
 
 
 async def test_too_many_are_refused_at_once() -> None:

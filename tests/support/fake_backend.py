@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from edge_worker.backends.base import Answer, Call, ServedModel
+from edge_worker.backends.base import Answer, BackendLost, Call, Changed, ServedModel
 
 
 class FakeBackend:
@@ -22,6 +22,8 @@ class FakeBackend:
         self.waiting: list[asyncio.Future[Answer]] = []
         self.cancelled = 0
         self.is_closed = False
+        self.changed: Changed | None = None
+        self.lost: BackendLost | None = None
         self.may_start = asyncio.Event()
         self.may_start.set()
 
@@ -36,6 +38,11 @@ class FakeBackend:
     async def probe(self, model: str) -> Answer:
         self.probes.append(model)
         return await self._outcome()
+
+    async def watch(self, changed: Changed) -> None:
+        self.changed = changed
+        if self.lost is not None:
+            raise self.lost
 
     async def close(self) -> None:
         self.is_closed = True

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from edge_worker.backends.base import Answer, BackendFailed, BadInput, Call, ServedModel
 from edge_worker.backends.engine import Engine
-from edge_worker.backends.image_backend import MAX_FAILURE, ImageBackend
+from edge_worker.backends.image_backend import ImageBackend
+from edge_worker.backends.model_loading import MAX_FAILURE
 from edge_worker.backends.question import TENSOR
 from edge_worker.backends.settings import BackendSettings
 from edge_worker.models.spec import ModelSpec, SpecError
@@ -360,5 +361,5 @@ async def test_a_probe_takes_the_whole_way(tmp_path: Path) -> None:
             "inference",
             "postprocess",
         ]
-        with pytest.raises(BackendFailed, match="'other' is not loaded"):
+        with pytest.raises(BadInput, match="does not serve the model 'other'"):
             await backend.probe("other")
