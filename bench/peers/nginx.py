@@ -1,24 +1,25 @@
-"""nginx with least_conn over servers of this machine: its own configuration, port and directory; gone afterwards."""
+"""nginx with least_conn and TLS in front: over servers of this machine, and as the public side of tunnels.
+
+Its own configuration, port and directory; gone afterwards. In front of a tunnel it is what the tunnels' documentation
+expects there: it ends the clients' TLS and hands plain HTTP to the port that the tunnel opened beside it.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import signal
 import socket
 import ssl
-import subprocess
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import BenchError
+from bench.peers.program import found, running, said
+from bench.peers.system import Ground, free_port
 from demo.stack import Process, StackError
 
-START_TIMEOUT_S = 15.0
+INSTALL = "install nginx (Debian: apt-get install nginx-light)"
 CONFIGURATION = """\
 worker_processes {processes};
 pid {directory}/nginx.pid;
@@ -26,7 +27,7 @@ error_log {directory}/error.log warn;
 worker_rlimit_nofile 8192;
 events {{ worker_connections 4096; }}
 http {{
-    access_log off;
+    access_log {access_log};
     client_body_temp_path {directory}/body;
     proxy_temp_path {directory}/proxy;
     fastcgi_temp_path {directory}/fastcgi;
@@ -46,13 +47,49 @@ http {{
         ssl_certificate {certificate};
         ssl_certificate_key {private_key};
         location / {{
-            proxy_pass http://servers;
+            proxy_pass {scheme}://servers;
             proxy_http_version 1.1;
-            proxy_set_header Connection "";
+            proxy_set_header Connection "";{verification}
         }}
     }}
 }}
 """
+VERIFICATION = """
+            proxy_ssl_verify on;
+            proxy_ssl_name localhost;
+            proxy_ssl_trusted_certificate {ca};"""
+
+
+@dataclass(frozen=True)
+class Front:
+    """What nginx is told."""
+
+    directory: Path
+    port: int
+    servers: Sequence[int]
+    """Ports of 127.0.0.1."""
+    certificate: Path
+    private_key: Path
+    processes: str = "auto"
+    """Its worker_processes: one a core, as Debian has it."""
+    access_log: str = "off"
+    """`off`, or a file."""
+    ca: Path | None = None
+    """Who signed the servers' certificates; None: they speak plain HTTP."""
+
+    def configuration(self) -> str:
+        """The text of its file."""
+        return CONFIGURATION.format(
+            processes=self.processes,
+            directory=self.directory,
+            access_log=self.access_log,
+            servers="\n".join(f"        server 127.0.0.1:{one};" for one in self.servers),
+            port=self.port,
+            certificate=self.certificate.resolve(),
+            private_key=self.private_key.resolve(),
+            scheme="http" if self.ca is None else "https",
+            verification="" if self.ca is None else VERIFICATION.format(ca=self.ca.resolve()),
+        )
 
 
 @dataclass(frozen=True)
@@ -63,31 +100,44 @@ class Nginx:
     version: str
 
 
+def nginx_missing() -> str:
+    """What to install; '' where it is there."""
+    return "" if found("nginx") else f"there is no nginx: {INSTALL}"
+
+
+def nginx_version() -> str:
+    """Such as nginx/1.22.1."""
+    return _version(found("nginx") or "nginx")
+
+
+@contextlib.contextmanager
+def front(ground: Ground, *servers: int, ca: Path | None = None) -> Iterator[tuple[int, int]]:
+    """nginx as anyone would run it before a port of this machine, with its access log on: its port and process id."""
+    directory = ground.directory / "nginx"
+    directory.mkdir()
+    port = free_port()
+    files = ground.credentials
+    told = Front(
+        directory, port, servers, files.certificate, files.private_key, access_log=f"{directory}/access.log", ca=ca
+    )
+    with _running(found("nginx") or "nginx", told) as pid:
+        yield port, pid
+
+
 @contextlib.contextmanager
 def nginx_over_servers(
     program: str, servers: int, service_ms: float, *, processes: str, certificate: Path, private_key: Path
 ) -> Iterator[Nginx]:
     """Starts the servers and nginx before them. `processes`: nginx's worker_processes. Raises BenchError."""
-    path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+    path = found(program)
     if path is None:
-        raise BenchError(f"there is no {program}: install nginx (Debian: apt-get install nginx-light), or give --nginx")
+        raise BenchError(f"there is no {program}: {INSTALL}, or give --nginx")
     with tempfile.TemporaryDirectory(prefix="bench-nginx-") as name, contextlib.ExitStack() as stack:
         directory = Path(name)
         directory.chmod(0o755)  # as root, nginx serves as another user, who reads bodies here
         ports = [stack.enter_context(_server(place, service_ms, directory)) for place in range(servers)]
-        port = _free_port()
-        file = directory / "nginx.conf"
-        file.write_text(
-            CONFIGURATION.format(
-                processes=processes,
-                directory=directory,
-                servers="\n".join(f"        server 127.0.0.1:{one};" for one in ports),
-                port=port,
-                certificate=certificate.resolve(),
-                private_key=private_key.resolve(),
-            )
-        )
-        stack.enter_context(_running(path, file, directory, port))
+        port = free_port()
+        stack.enter_context(_running(path, Front(directory, port, ports, certificate, private_key, processes)))
         yield Nginx(f"https://localhost:{port}/inference", _version(path))
 
 
@@ -106,29 +156,16 @@ def _server(place: int, service_ms: float, directory: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _running(path: str, file: Path, directory: Path, port: int) -> Iterator[None]:
-    log = directory / "error.log"
-    command = [path, "-c", str(file), "-p", str(directory), "-e", str(log), "-g", "daemon off;"]
-    with (directory / "output.log").open("wb") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
+def _running(path: str, told: Front) -> Iterator[int]:
+    """Its process id."""
+    file, log = told.directory / "nginx.conf", told.directory / "error.log"
+    file.write_text(told.configuration())
+    command = [path, "-c", str(file), "-p", str(told.directory), "-e", str(log), "-g", "daemon off;"]
     try:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not _answers(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                said = (log.read_text() if log.exists() else "") + (directory / "output.log").read_text()
-                raise BenchError(f"nginx did not start: {said.strip() or 'it says nothing'}")
-            time.sleep(0.05)
-        yield
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)  # its processes are a group of their own
-        try:
-            process.wait(START_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        with running(command, told.directory / "output.log", lambda: _answers(told.port)) as pid:
+            yield pid
+    except BenchError as error:
+        raise BenchError(f"{error} {log.read_text() if log.exists() else ''}".strip()) from error
 
 
 def _answers(port: int) -> bool:
@@ -142,13 +179,6 @@ def _answers(port: int) -> bool:
         return False
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _version(path: str) -> str:
     """Such as nginx/1.22.1."""
-    said = subprocess.run([path, "-v"], capture_output=True, text=True, check=False).stderr
-    return said.partition("version:")[2].strip() or "nginx"
+    return said(path, "-v").partition("version:")[2].strip() or "nginx"

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from bench.simulation.scenario import Stall
 from bench.simulation.studies import Curve
 
-_STYLE = RcParams(
+STYLE = RcParams(
     {
         "svg.fonttype": "path",
         "svg.hashsalt": "dispatch",  # the same picture gives the same file
@@ -53,7 +53,7 @@ _LINES: tuple[_Line, ...] = (
 
 def draw_over_load(path: Path, curves: Sequence[Curve], title: str) -> None:
     """p99 over load; a line ends where its policy is unstable."""
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = _frame(title)
         _lines(axes, curves, _IDEAL, *_LINES)
         axes.set_yscale("log")
@@ -65,7 +65,7 @@ def draw_over_load(path: Path, curves: Sequence[Curve], title: str) -> None:
 
 def draw_stall(path: Path, stall: Stall, curves: Sequence[Curve], title: str) -> None:
     """The slowest answer over time, with the stall marked."""
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = _frame(title)
         axes.axvspan(0, stall.lasts_s, color="#e8d9c8", lw=0)
         _lines(axes, curves, *_LINES)
