@@ -13,11 +13,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from edge_worker.config import ConfigError, load, load_health, load_local, load_serve
 from edge_worker.logs import set_up_logs
+from edge_worker.models_cli import add_models_commands
 from edge_worker.options import CONNECT, HEALTH, LOCAL, SERVE, Option, add_options
 
 T = TypeVar("T")
@@ -52,9 +54,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     def add(
-        name: str, run: Callable[[argparse.Namespace], int], options: Sequence[Option], help: str, more: str
+        name: str,
+        run: Callable[[argparse.Namespace], int],
+        options: Sequence[Option],
+        help: str,
+        more: str,
+        to: Any = commands,
     ) -> Any:
-        command = commands.add_parser(
+        command = to.add_parser(
             name,
             help=help,
             description=more,
@@ -99,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     local.add_argument("model", metavar="MODEL", help="the model to ask")
     local.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="image files")
+    models = commands.add_parser("models", help="list, show, pull and verify models", allow_abbrev=False)
+    add_models_commands(partial(add, to=models.add_subparsers(dest="models_command", required=True)))
     return parser
 
 

@@ -57,12 +57,18 @@ DOORS = {
     "cv2": ("edge_worker/backends/*", "edge_worker/models/digits/train.py"),
     "google": ("edge_worker/backends/tensorflow.py",),  # protobuf, which raises what a broken graph is
     "jwt": ("gateway/auth.py",),
-    "numpy": ("edge_worker/backends/*", "edge_worker/models/digits/train.py"),
+    "numpy": ("edge_worker/backends/*", "edge_worker/models/networks/*", "edge_worker/models/digits/train.py"),
     "prometheus_client": ("gateway/metrics.py", "gateway/tallies.py"),
     "pydantic": ("gateway/config.py",),
+    "requests": ("edge_worker/models/download.py",),
+    "rich": ("edge_worker/models/progress.py",),
     "sklearn": ("edge_worker/models/digits/train.py",),
     "structlog": ("gateway/*",),  # set up in logs.py; the one who handles an error logs it, wherever that is
-    "tensorflow": ("edge_worker/backends/tensorflow.py", "edge_worker/models/digits/train.py"),
+    "tensorflow": (
+        "edge_worker/backends/tensorflow.py",
+        "edge_worker/models/networks/*",
+        "edge_worker/models/digits/train.py",
+    ),
     "uvloop": ("gateway/cli.py", "edge_worker/cli.py"),
     "websockets": ("edge_worker/dialer.py",),
 }

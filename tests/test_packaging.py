@@ -72,12 +72,14 @@ def test_each_import_has_its_extra(library: str) -> None:
             needed = names("dev") | names("opencv") | names("tensorflow")
         elif door.startswith("edge_worker/http/"):
             needed = names("serve")
+        elif door.startswith("edge_worker/models/") and library in ("requests", "rich"):
+            needed = names("models")
         else:
             needed = names("worker") | names("opencv") | names("tensorflow")
         assert distribution in needed, f"{door} imports {library}: no extra names {distribution}"
 
 
-@pytest.mark.parametrize("extra", ["gateway", "client", "worker", "serve", "opencv", "bench", "dev"])
+@pytest.mark.parametrize("extra", ["gateway", "client", "worker", "serve", "opencv", "models", "bench", "dev"])
 def test_the_lock_satisfies_each_extra(extra: str) -> None:
     """`make` installs from requirements.lock alone, so it holds every direct dependency within its bounds."""
     pins = locked("requirements.lock")

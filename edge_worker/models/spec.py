@@ -19,6 +19,13 @@ from edge_worker.batch_rules import MAX_BATCH, MAX_WAIT_US, BatchRule
 from edge_worker.models.groups import MAX_GROUPS, parse_indices
 
 FORMATS = ("tf-frozen", "onnx", "saved-model", "keras")
+ENGINES: Mapping[str, tuple[str, ...]] = {
+    "tf-frozen": ("opencv_dnn", "tensorflow"),
+    "onnx": ("opencv_dnn",),
+    "saved-model": ("tensorflow",),
+    "keras": ("tensorflow",),
+}
+"""The backends that load each format."""
 FOLDER_FORMATS = ("saved-model",)
 """Those whose `file` is a folder."""
 LAYOUTS = ("NHWC", "NCHW")
