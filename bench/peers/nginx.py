@@ -37,13 +37,13 @@ http {{
     client_body_buffer_size 1m;
     keepalive_requests 1000000;
     upstream servers {{
-        least_conn;
+        {zone}least_conn;
 {servers}
         keepalive 256;
         keepalive_requests 1000000;
     }}
     server {{
-        listen 127.0.0.1:{port} ssl;
+        listen 127.0.0.1:{port} ssl{reuseport};
         ssl_certificate {certificate};
         ssl_certificate_key {private_key};
         location / {{
@@ -72,6 +72,10 @@ class Front:
     private_key: Path
     processes: str = "auto"
     """Its worker_processes: one a core, as Debian has it."""
+    has_zone: bool = False
+    """Whether its processes count connections together."""
+    has_reuseport: bool = False
+    """Whether the kernel spreads new connections over its processes."""
     access_log: str = "off"
     """`off`, or a file."""
     ca: Path | None = None
@@ -81,6 +85,8 @@ class Front:
         """The text of its file."""
         return CONFIGURATION.format(
             processes=self.processes,
+            zone="zone servers 64k;\n        " if self.has_zone else "",
+            reuseport=" reuseport" if self.has_reuseport else "",
             directory=self.directory,
             access_log=self.access_log,
             servers="\n".join(f"        server 127.0.0.1:{one};" for one in self.servers),
@@ -125,27 +131,51 @@ def front(ground: Ground, *servers: int, ca: Path | None = None) -> Iterator[tup
 
 
 @contextlib.contextmanager
-def nginx_over_servers(
-    program: str, servers: int, service_ms: float, *, processes: str, certificate: Path, private_key: Path
-) -> Iterator[Nginx]:
-    """Starts the servers and nginx before them. `processes`: nginx's worker_processes. Raises BenchError."""
-    path = found(program)
-    if path is None:
-        raise BenchError(f"there is no {program}: {INSTALL}, or give --nginx")
-    with tempfile.TemporaryDirectory(prefix="bench-nginx-") as name, contextlib.ExitStack() as stack:
+def servers_one_at_a_time(count: int, service: str, seed: int) -> Iterator[list[int]]:
+    """Servers that work one at a time, `service` as for `--echo-service-time`: their ports. Raises BenchError."""
+    with tempfile.TemporaryDirectory(prefix="bench-servers-") as name, contextlib.ExitStack() as stack:
         directory = Path(name)
-        directory.chmod(0o755)  # as root, nginx serves as another user, who reads bodies here
-        ports = [stack.enter_context(_server(place, service_ms, directory)) for place in range(servers)]
-        port = free_port()
-        stack.enter_context(_running(path, Front(directory, port, ports, certificate, private_key, processes)))
-        yield Nginx(f"https://localhost:{port}/inference", _version(path))
+        yield [stack.enter_context(_server(place, service, seed, directory)) for place in range(count)]
 
 
 @contextlib.contextmanager
-def _server(place: int, service_ms: float, directory: Path) -> Iterator[int]:
+def nginx_over_servers(
+    program: str,
+    servers: Sequence[int],
+    *,
+    processes: str,
+    certificate: Path,
+    private_key: Path,
+    has_zone: bool = False,
+    has_reuseport: bool = False,
+) -> Iterator[Nginx]:
+    """Starts nginx before the servers of these ports. `processes`: its worker_processes. Raises BenchError."""
+    path = found(program)
+    if path is None:
+        raise BenchError(f"there is no {program}: {INSTALL}, or give --nginx")
+    with tempfile.TemporaryDirectory(prefix="bench-nginx-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)  # as root, nginx serves as another user, who reads bodies here
+        port = free_port()
+        told = Front(
+            directory,
+            port,
+            servers,
+            certificate,
+            private_key,
+            processes,
+            has_zone=has_zone,
+            has_reuseport=has_reuseport,
+        )
+        with _running(path, told):
+            yield Nginx(f"https://localhost:{port}/inference", _version(path))
+
+
+@contextlib.contextmanager
+def _server(place: int, service: str, seed: int, directory: Path) -> Iterator[int]:
     """One server; its port."""
     name = f"server-{place + 1}"
-    arguments = ["bench.peers.one_at_a_time", "--name", name, "--service-ms", f"{service_ms:g}"]
+    arguments = ["bench.peers.one_at_a_time", "--name", name, "--service", service, "--seed", str(seed + place)]
     process = Process(name, arguments, directory / f"{name}.log", {})
     try:
         yield int(process.wait_event("serving")["port"])

@@ -1,15 +1,16 @@
 """How close dispatch comes to the ideal central queue, and to nginx's least_conn, in one run.
 
-Echo workers that sleep a fixed time behind the gateway, against arithmetic: one line from which each free worker takes
-the next job at once, for the very times at which requests were intended. And against nginx before as many servers that
-work one at a time for as long. Arms alternate within a round; each round has arrivals of its own, the same for the arms
-of one load. Everything is on one machine, so its cores must not be what is short.
+Echo workers that sleep behind the gateway, against arithmetic: one line from which each free worker takes the next job
+at once, for the very times at which requests were intended and, where these differ, that they took. And against nginx
+before as many servers that work one at a time. Arms alternate within a round; each round has arrivals of its own, the
+same for the arms of one load. Everything is on one machine, so its cores must not be what is short.
 """
 
 from __future__ import annotations
 
 import argparse
 import heapq
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from bench.flags import count, positive
 from bench.load.sample import Floats, Ints, Samples
 from bench.measure.percentiles import nearest_rank
 from bench.measure.summary import Summary
-from bench.peers.nginx import nginx_over_servers
+from bench.peers.nginx import nginx_over_servers, servers_one_at_a_time
 from bench.scenarios.hosts import at_stack, at_url, local_stack
 from bench.scenarios.plans import poisson
 from bench.scenarios.scenario import Findings, Grid, Scenario, add_common_flags, notes_of
@@ -32,6 +33,12 @@ BOUND_IDEAL, BOUND_NGINX = 1.15, 0.5
 """What is aimed at: p99 by the ideal queue's at the first load, and by nginx's at the second."""
 GATEWAY_LOW, GATEWAY, NGINX = "gateway-0.7", "gateway-0.8", "nginx-0.8"
 MODEL = "echo"
+SERVICES = {
+    "constant": lambda mean_ms: f"{mean_ms:g}ms",
+    "exponential": lambda mean_ms: f"exponential:{mean_ms:g}ms",
+    "lognormal": lambda mean_ms: f"lognormal:{mean_ms * math.exp(-0.5):.6f}ms,1",
+}
+"""How long requests take, by name: as --echo-service-time has it, of a given mean. The lognormal's sigma is 1."""
 WORK = "inference"
 """The stage in which a worker says how long it slept."""
 SEEDS_A_ROUND = 2
@@ -52,7 +59,8 @@ def ideal_ms(t_int_ns: Ints, service_ms: Floats | float, servers: int) -> Floats
 def add_flags(made: argparse.ArgumentParser) -> None:
     how = add_common_flags(made)
     how.add_argument("--workers", type=count, default=4, metavar="N", help="and as many servers (default: 4)")
-    how.add_argument("--service-ms", type=positive, default=20.0, metavar="MS", help="of each request (default: 20)")
+    how.add_argument("--service-ms", type=positive, default=20.0, metavar="MS", help="mean of a request (default: 20)")
+    how.add_argument("--service", choices=SERVICES, default="constant", help="how times differ (default: constant)")
     how.add_argument("--rounds", type=count, default=3, metavar="N", help="of all arms (default: 3)")
     how.add_argument("--duration", type=positive, default=60.0, metavar="S", help="of each run (default: 60)")
     how.add_argument("--nginx", default="nginx", metavar="PROGRAM", help="(default: nginx)")
@@ -62,23 +70,27 @@ def add_flags(made: argparse.ArgumentParser) -> None:
         metavar="N",
         help="its worker_processes; each counts connections for itself (default: auto, one a core, as Debian has it)",
     )
+    how.add_argument("--nginx-zone", action="store_true", help="its processes count together, in shared memory")
+    how.add_argument("--nginx-reuseport", action="store_true", help="the kernel spreads connections over its processes")
 
 
 async def measure(study: Study, flags: argparse.Namespace) -> None:
     """Every round: the gateway at the lower load, then the gateway and nginx at the higher one."""
     capacity = flags.workers / flags.service_ms * 1e3
-    with local_stack() as stack:
+    service = SERVICES[flags.service](flags.service_ms)
+    with local_stack() as stack, servers_one_at_a_time(flags.workers, service, flags.seed) as servers:
         for place in range(flags.workers):
-            options = ("--backend", "echo", "--echo-model", MODEL, "--echo-service-time", f"{flags.service_ms:g}ms")
-            stack.start_worker(f"worker-{place + 1}", *options)
+            options = ("--backend", "echo", "--echo-model", MODEL, "--echo-service-time", service)
+            stack.start_worker(f"worker-{place + 1}", *options, "--seed", str(flags.seed + place))
         stack.wait_ready(MODEL, flags.workers)
         files = stack.credentials
         gateway = at_stack(stack, MODEL, flags)
         with nginx_over_servers(
             flags.nginx,
-            flags.workers,
-            flags.service_ms,
+            servers,
             processes=flags.nginx_processes,
+            has_zone=flags.nginx_zone,
+            has_reuseport=flags.nginx_reuseport,
             certificate=files.certificate,
             private_key=files.private_key,
         ) as peer:
@@ -102,7 +114,10 @@ def findings(steps: Sequence[Step], flags: argparse.Namespace) -> Findings:
     values = {
         "workers": flags.workers,
         "service_ms": flags.service_ms,
+        "service": flags.service,
         "nginx_processes": flags.nginx_processes,
+        "nginx_zone": flags.nginx_zone,
+        "nginx_reuseport": flags.nginx_reuseport,
         "arms": rows,
         "to_ideal": to_ideal,
         "to_ideal_bound": BOUND_IDEAL,
@@ -128,12 +143,8 @@ def findings(steps: Sequence[Step], flags: argparse.Namespace) -> Findings:
         _ratio(f"gateway to the ideal queue, load {LOW:g}", to_ideal, BOUND_IDEAL),
         _ratio(f"gateway to nginx, load {HIGH:g}", to_nginx, BOUND_NGINX),
     ]
-    said = [
-        (str(row["arm"]), f"{row['slept_mean_ms']:.3f}", f"{row['to_ideal_as_slept']:.3f}")
-        for row in rows
-        if row["arm"] != NGINX
-    ]
-    slept = Grid("how long workers slept", ("arm", "mean, ms", "ratio to an ideal queue of that"), said)
+    said = [(str(row["arm"]), f"{row['slept_mean_ms']:.3f}", f"{row['to_ideal_as_slept']:.3f}") for row in rows]
+    slept = Grid("how long workers and servers slept", ("arm", "mean, ms", "ratio to an ideal queue of that"), said)
     grids = [Grid("central queue", columns, shown), slept, Grid("ratios of p99", ("", "ratio", "aimed at", ""), ratios)]
     return Findings(values, grids, notes, to_ideal is not None and to_nginx is not None)
 
@@ -145,8 +156,9 @@ def _arm(role: str, steps: Sequence[Step], flags: argparse.Namespace) -> Summary
         samples = step.run.samples
         kept = ~np.asarray(samples.rows["warmup"])
         measured.append(samples.response_ns[kept] / MS)
-        ideal.append(ideal_ms(samples.column("t_int"), flags.service_ms, flags.workers)[kept])
         slept.append(_slept_ms(samples, flags.service_ms))
+        asked = flags.service_ms if flags.service == "constant" else slept[-1]
+        ideal.append(ideal_ms(samples.column("t_int"), asked, flags.workers)[kept])
         as_slept.append(ideal_ms(samples.column("t_int"), slept[-1], flags.workers)[kept])
     all_measured, all_ideal = np.concatenate(measured), np.concatenate(ideal)
     return {
@@ -165,7 +177,7 @@ def _arm(role: str, steps: Sequence[Step], flags: argparse.Namespace) -> Summary
 
 
 def _slept_ms(samples: Samples, service_ms: float) -> Floats:
-    """What each request's worker says of its work; the nominal time where nobody says it, as behind nginx."""
+    """What each request's worker or server says of its work; the mean where nobody says it, as in a failure."""
     if WORK not in samples.stage_names:
         return np.full(len(samples), service_ms)
     said = samples.stage_ms(WORK)

@@ -58,7 +58,9 @@ def test_each_flag_is_described_with_its_default(name: str) -> None:
     for flag, default in described.items():
         value = own[flag]
         shown = " ".join(f"{one:g}" for one in value) if isinstance(value, list) else value
-        if isinstance(shown, int | float):
+        if isinstance(shown, bool):
+            assert not default, flag
+        elif isinstance(shown, int | float):
             assert float(default) == shown, flag
         elif shown:
             assert default == shown, flag
