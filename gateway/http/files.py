@@ -71,6 +71,13 @@ class FilesRequest:
 
     async def answer(self, stream: ClientStream, parser: MultipartParser, make_job: MakeJob) -> list[dict[str, object]]:
         """An object for each file. Raises the GatewayError that is about the request as a whole."""
+        outcomes = await self.outcomes(stream, parser, make_job)
+        return [self._shown(head, outcome) for head, outcome in outcomes]
+
+    async def outcomes(
+        self, stream: ClientStream, parser: MultipartParser, make_job: MakeJob
+    ) -> list[tuple[PartBegan, Outcome]]:
+        """Each file's head and what became of it. Raises the GatewayError that is about the request as a whole."""
         try:
             with first_error():
                 async with asyncio.TaskGroup() as tasks:
@@ -82,7 +89,7 @@ class FilesRequest:
             raise BadRequest("the multipart body holds no file")
         outcomes = [self._outcomes[number] for number in range(len(self._files))]
         self._raise_common(outcomes)
-        return [self._shown(head, outcome) for head, outcome in zip(self._files, outcomes, strict=True)]
+        return list(zip(self._files, outcomes, strict=True))
 
     @property
     def failures(self) -> list[str]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
@@ -25,6 +25,7 @@ from gateway.http.call import CALL, HttpCall
 from gateway.http.exchange import Answer, Exchanger, T
 from gateway.http.gate import Gate
 from gateway.http.groups import first_error
+from gateway.http.inflate import inflated
 from gateway.http.pace import PaceLimits
 from gateway.http.ports import Dispatcher
 from gateway.http.statistics import Statistics
@@ -135,6 +136,22 @@ class Intake:
     def stream(self, request: web.Request, deadline: float) -> ClientStream:
         """The body as the client sends it, read until `deadline` at the latest."""
         return ClientStream(request.content, self._pace, deadline, self.clock)
+
+    @asynccontextmanager
+    async def held(
+        self, request: web.Request, order: Order, limit: int, setting: str
+    ) -> AsyncIterator[Sequence[bytes]]:
+        """A whole body of up to `limit` bytes, unpacked, in pieces, while the block lasts. Raises GatewayError."""
+        self.refuse_large(request, limit, setting)
+        stream = inflated(self.stream(request, order.deadline), request.headers.get(hdrs.CONTENT_ENCODING, ""))
+        await proceed(request)
+        body = ArrivingBody(stream, None, limit, self.budget, limit_name=f"limits.{setting}")
+        try:
+            await body.receive_rest()
+            yield body.pieces
+        finally:
+            order.call.received_bytes = body.received_bytes
+            body.release()
 
     async def answer_stream(
         self, order: Order, stream: ByteStream, size: int | None, metadata: Metadata, exchange: Exchange[T]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, WorkerFailed
 from gateway.http.head import shown
 
 MAX_VALUES = 1 << 20
@@ -71,17 +71,15 @@ def packed(values: Sequence[Any], name: str) -> bytes:  # Any: JSON values, whic
     return numbers.tobytes()
 
 
-def unpacked(data: bytes) -> array[float]:
-    """The values of little-endian FP32."""
+def finite_text(data: bytes) -> str:
+    """Little-endian FP32 as JSON numbers with commas, in the nine digits that give each value back. Raises WorkerFailed
+    for infinities and NaN, which JSON does not know."""
     numbers = array("f", data)
     if sys.byteorder == "big":
         numbers.byteswap()
-    return numbers
-
-
-def number_text(values: Sequence[float]) -> str:
-    """Values with commas between them, in the nine digits that give each FP32 value back."""
-    return ("%.9g," * len(values))[:-1] % tuple(values)
+    if not all(map(math.isfinite, numbers)):
+        raise WorkerFailed("the model's answer is not finite numbers: its weights, or the tensor sent, are at fault")
+    return ("%.9g," * len(numbers))[:-1] % tuple(numbers)
 
 
 def text_of(document: dict[str, object], key: str) -> str:

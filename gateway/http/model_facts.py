@@ -10,8 +10,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.dispatch.model import ModelOffer
+from gateway.dispatch.model import Metadata, ModelOffer
 from gateway.errors import BadRequest, NoWorker, UnknownModel, Unsupported
+from gateway.http.exchange import TENSOR, TENSOR_DATATYPE, TENSOR_SHAPE
 from gateway.http.head import shown
 from gateway.http.ports import Dispatcher
 
@@ -21,6 +22,8 @@ MAX_ROW_VALUES = 1 << 28
 """1 GiB of one picture: whatever says more is wrong."""
 MAX_CLASSES = 1_000_000
 MAX_NAME_CHARS = 128
+IMAGE_NAMES = ("image", "image_bytes", "image/encoded")
+"""What encoded images may be called besides the input's own name, as exported models have it."""
 RETRY_AFTER_S = 5.0
 
 
@@ -40,6 +43,12 @@ class Tensors:
     def row_bytes(self) -> int:
         """Bytes of one picture's FP32 values."""
         return FP32_BYTES * math.prod(self.shape)
+
+    @property
+    def row_metadata(self) -> Metadata:
+        """What a worker is told of one picture's values."""
+        shape = ",".join(map(str, (1, *self.shape)))
+        return (("content-type", TENSOR), (TENSOR_DATATYPE, "FP32"), (TENSOR_SHAPE, shape))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@ from importlib import metadata
 from gateway.http.head import DEFAULT_TOP, MAX_TOP, PRIORITY, REQUEST_ID, REQUEST_TIMEOUT, TRACEPARENT, WORKER
 from gateway.http.open_inference import openapi as open_inference
 from gateway.http.openapi_parts import TOKEN, Json, answer, described, listed, parameter, problem, problems, ref, whole
+from gateway.http.tf_serving import openapi as tf_serving
 from gateway.http.timing import STAGES
+from gateway.http.torchserve import paths as torchserve_paths
 
 TUNNEL_PATH = "/v1/tunnel"
 SUBPROTOCOL = "edge-inference.v1"
@@ -18,6 +20,8 @@ def openapi_document(*, has_tunnel: bool) -> Json:
     paths: Json = {
         "/inference/{model}": {"post": _inference()},
         **open_inference.paths(),
+        **tf_serving.paths(),
+        **torchserve_paths(),
         "/v1/workers": {"get": _get("Workers, their models and readiness", "Workers", authenticated=True)},
         "/healthz": {"get": _get("Whether the process is up", "Health")},
         "/readyz": {"get": _readiness()},
@@ -120,4 +124,6 @@ def _schemas() -> Json:
         "Document": {"type": "object"},
         "Error": described("error", error=text),
         **open_inference.schemas(),
+        **tf_serving.schemas(),
+        "Probabilities": {"type": "object", "additionalProperties": {"type": "number"}},
     }

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from gateway.http.errors import PROBLEM_TYPE, STATUS_BY_ERROR
+from gateway.http.head import MAX_MODEL_NAME
 
 Json = dict[str, Any]  # Any: a JSON document
 _NOT_SENT = 499
@@ -49,6 +50,18 @@ def answer(schema: str, description: str = "OK") -> Json:
 def parameter(place: str, name: str, schema: Json, description: str, *, required: bool = False) -> Json:
     """A path's, a query's or a header's."""
     return {"in": place, "name": name, "required": required, "schema": schema, "description": description}
+
+
+def model_name() -> Json:
+    """The path's model."""
+    name: Json = {"type": "string", "minLength": 1, "maxLength": MAX_MODEL_NAME}
+    return parameter("path", "model", name, "The model's name", required=True)
+
+
+def version() -> Json:
+    """The path's version."""
+    number: Json = {"type": "string", "pattern": "^[0-9]{1,18}$"}
+    return parameter("path", "version", number, "One that a worker announces", required=True)
 
 
 def whole(maximum: int, default: int) -> Json:

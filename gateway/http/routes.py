@@ -21,6 +21,8 @@ from gateway.http.model_facts import Models
 from gateway.http.open_inference.routes import add_open_inference
 from gateway.http.openapi import TUNNEL_PATH, openapi_document
 from gateway.http.ports import Authenticator, Dispatcher
+from gateway.http.tf_serving.routes import add_tf_serving
+from gateway.http.torchserve import add_torchserve
 from gateway.http.views import AdminViews, Views, healthz
 from gateway.metrics import Metrics
 
@@ -49,7 +51,10 @@ def build_app(
     views = Views(dispatcher, gate, openapi_document(has_tunnel=tunnel is not None))
     app = web.Application(middlewares=[_envelope(dispatcher, metrics, config, logs_requests=config.log.requests)])
     app.router.add_post("/inference/{model}", Inference(intake).handle, expect_handler=leave_expectation)
-    add_open_inference(app.router, intake, Models(dispatcher))
+    models = Models(dispatcher)
+    add_open_inference(app.router, intake, models)
+    add_tf_serving(app.router, intake, models)
+    add_torchserve(app.router, intake, models)
     app.router.add_get("/v1/workers", views.workers)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", views.readyz)

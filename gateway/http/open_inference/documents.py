@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from importlib import metadata
 
-from gateway.http.gauges import models_of
 from gateway.http.model_facts import ModelFacts
 from gateway.http.statistics import ModelStatistics, duration
 
@@ -21,10 +20,6 @@ EXTENSIONS = (
 )
 LABELS_FILE = "labels.txt"
 """Clients look at whether there is a name, not at the file: classes carry their labels."""
-STATES = {"ready": "READY", "probing": "LOADING", "ejected": "UNAVAILABLE", "broken": "UNAVAILABLE"}
-"""A replica's state in the protocol's words. A model version has the best of its replicas'."""
-_RANK = ("READY", "LOADING", "UNAVAILABLE")
-
 Json = dict[str, object]
 
 
@@ -72,7 +67,9 @@ def model_config(facts: ModelFacts, max_batch_size: int) -> Json:
         "instance_group": [],
         "default_model_filename": "",
         "parameters": {
-            "encoded_images": {"string_value": "datatype BYTES, shape [n] or [n, 1], under the input's name or image"},
+            "encoded_images": {
+                "string_value": "datatype BYTES, shape [n] or [n, 1], under the input's name or image_bytes"
+            },
             "weights": {"string_value": facts.weights},
         },
     }
@@ -100,22 +97,3 @@ def model_statistics(name: str, version: str, one: ModelStatistics) -> Json:
             for size, phases in batches.items()
         ],
     }
-
-
-def repository_index(workers: Iterable[Mapping[str, object]], *, only_ready: bool) -> list[Json]:
-    """POST /v2/repository/index: each version of each model, in the best state that a worker has it in."""
-    best: dict[tuple[str, str], tuple[int, str]] = {}
-    for model, version, state, reason in _replicas(workers):
-        rank = _RANK.index(STATES.get(state, "UNAVAILABLE"))
-        best[model, version] = min(best.get((model, version), (len(_RANK), "")), (rank, reason))
-    return [
-        {"name": model, "version": version, "state": _RANK[rank], "reason": reason if rank else ""}
-        for (model, version), (rank, reason) in sorted(best.items())
-        if not (only_ready and rank)
-    ]
-
-
-def _replicas(workers: Iterable[Mapping[str, object]]) -> Iterator[tuple[str, str, str, str]]:
-    for worker in workers:
-        for model in models_of(worker):
-            yield str(model["model"]), str(model["version"]), str(model["state"]), str(model.get("reason", ""))

@@ -15,7 +15,6 @@ from aiohttp import hdrs, web
 from gateway.dispatch.model import Priority
 from gateway.errors import BadRequest, DeadlineExceeded
 from gateway.http import head
-from gateway.http.body import ArrivingBody
 from gateway.http.exchange import Answer, Json
 from gateway.http.inflate import compressed, inflated
 from gateway.http.intake import Intake, Order, proceed
@@ -67,18 +66,10 @@ class Infer:
         limit, setting = limits.max_multipart_bytes, "max_multipart_bytes"
         if header_bytes is None:
             limit, setting = self._bounds.max_json_bytes, "max_json_bytes"
-        intake.refuse_large(request, limit, setting)
-        stream = inflated(intake.stream(request, order.deadline), request.headers.get(hdrs.CONTENT_ENCODING, ""))
-        await proceed(request)
-        body = ArrivingBody(stream, None, limit, intake.budget, limit_name=f"limits.{setting}")
-        try:
-            await body.receive_rest()
-            asked = parse_infer(body.pieces, header_bytes, tensors, self._bounds)
+        async with intake.held(request, order, limit, setting) as pieces:
+            asked = parse_infer(pieces, header_bytes, tensors, self._bounds)
             items = ItemsRequest(_hastened(order, asked), limits.max_parts, limits.max_parallel_parts)
             output = await self._answer(items, asked, self._deadline(order, asked), tensors)
-        finally:
-            order.call.received_bytes = body.received_bytes
-            body.release()
         return self._response(request, facts, items.workers, asked.id, output)
 
     async def _answer(self, items: ItemsRequest, asked: InferRequest, deadline: float, tensors: Tensors) -> Output:

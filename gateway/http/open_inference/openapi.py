@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from gateway.http.head import MAX_MODEL_NAME, PRIORITY, REQUEST_TIMEOUT
+from gateway.http.head import PRIORITY, REQUEST_TIMEOUT
 from gateway.http.open_inference.response import HEADER_LENGTH
 from gateway.http.open_inference.routes import MODEL, VERSION
-from gateway.http.openapi_parts import TOKEN, Json, answer, described, errors, listed, parameter, ref
+from gateway.http.openapi_parts import (
+    TOKEN,
+    Json,
+    answer,
+    described,
+    errors,
+    listed,
+    model_name,
+    parameter,
+    ref,
+    version,
+)
 
 TEXT: Json = {"type": "string"}
 COUNT: Json = {"type": "integer", "minimum": 0}
@@ -49,11 +60,7 @@ def _control(summary: str, schema: str, body_schema: Json) -> Json:
 
 
 def _named(operation: Json, path: str = MODEL) -> Json:
-    name: Json = {"type": "string", "minLength": 1, "maxLength": MAX_MODEL_NAME}
-    named = [parameter("path", "model", name, "The model's name", required=True)]
-    if path.startswith(VERSION):
-        version: Json = {"type": "string", "pattern": "^[0-9]{1,18}$"}
-        named.append(parameter("path", "version", version, "One that a worker announces", required=True))
+    named = [model_name(), version()] if path.startswith(VERSION) else [model_name()]
     return operation | {"parameters": named + operation.get("parameters", [])}
 
 

@@ -11,17 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.errors import BadInput, BadRequest, PayloadTooLarge, Unsupported
-from gateway.http.exchange import TENSOR, TENSOR_DATATYPE, TENSOR_SHAPE
 from gateway.http.head import shown
 from gateway.http.items import Item
 from gateway.http.json_body import flag_of, flattened, object_of, objects_of, packed, parse_object, text_of, whole_of
-from gateway.http.model_facts import MAX_DIMENSIONS, Tensors
+from gateway.http.model_facts import IMAGE_NAMES, MAX_DIMENSIONS, Tensors
 
 LENGTH_BYTES = 4
 """Before each BYTES element: its length, little-endian."""
 MAX_SIZE = (1 << 63) - 1
-ENCODED_INPUT = "image"
-"""A name for encoded images that every model knows, besides that of its own input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +151,7 @@ def _items(given: dict[str, object], cutter: Cutter, tensors: Tensors, max_items
     said = object_of(given, "parameters")
     _refuse_shared_memory(said)
     is_encoded = datatype == "BYTES"
-    if name != tensors.input_name and not (is_encoded and name == ENCODED_INPUT):
+    if name != tensors.input_name and not (is_encoded and name in IMAGE_NAMES):
         raise BadRequest(f"there is no input {shown(name)}; there is {shown(tensors.input_name)}")
     if not is_encoded and datatype != "FP32":
         detail = f"datatype {shown(str(datatype))} is not taken: send encoded images as BYTES or a tensor as FP32"
@@ -211,14 +208,8 @@ def _texts(values: Sequence[object], name: str) -> list[Item]:
 
 
 def _rows(pieces: Sequence[bytes], count: int, tensors: Tensors) -> list[Item]:
-    cutter, metadata = Cutter(pieces), tensor_metadata(tensors)
+    cutter, metadata = Cutter(pieces), tensors.row_metadata
     return [Item(cutter.take(tensors.row_bytes), metadata) for _ in range(count)]
-
-
-def tensor_metadata(tensors: Tensors) -> tuple[tuple[str, str], ...]:
-    """What a worker is told of one picture's values."""
-    shape = ",".join(map(str, (1, *tensors.shape)))
-    return (("content-type", TENSOR), (TENSOR_DATATYPE, "FP32"), (TENSOR_SHAPE, shape))
 
 
 def _shape(given: dict[str, object]) -> tuple[int, ...]:

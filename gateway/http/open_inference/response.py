@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.errors import WorkerFailed
-from gateway.http.json_body import number_text, unpacked
+from gateway.http.json_body import finite_text
 from gateway.http.labels import Label
 from gateway.http.model_facts import FP32_BYTES
 from gateway.http.open_inference.request import LENGTH_BYTES
@@ -36,14 +35,6 @@ def probabilities(name: str, rows: Sequence[bytes], classes: int, *, is_binary: 
     if any(len(row) != classes * FP32_BYTES for row in rows):
         raise WorkerFailed(f"the worker answered with another number of classes than the {classes} that it announced")
     return Output(name, "FP32", (len(rows), classes), data, "" if is_binary else finite_text(data), is_binary)
-
-
-def finite_text(data: bytes) -> str:
-    """FP32 values as JSON numbers with commas. Raises WorkerFailed for infinities and NaN."""
-    values = unpacked(data)
-    if not all(map(math.isfinite, values)):
-        raise WorkerFailed("the model's answer is not finite numbers: its weights or the tensor sent are at fault")
-    return number_text(values)
 
 
 def classes(name: str, images: Sequence[Sequence[Label]], *, is_binary: bool) -> Output:

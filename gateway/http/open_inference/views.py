@@ -16,6 +16,7 @@ from gateway.http.body import ArrivingBody
 from gateway.http.intake import Intake
 from gateway.http.json_body import flag_of, object_of, parse_object
 from gateway.http.model_facts import RETRY_AFTER_S, ModelFacts, Models
+from gateway.http.model_states import repository_index
 from gateway.http.open_inference import documents
 from gateway.http.open_inference.infer import named
 
@@ -87,7 +88,7 @@ class OpenInferenceViews:
         self._intake.gate.admit(request)
         asked = await self._control(request)
         view = self._dispatcher.workers_view()
-        return web.json_response(documents.repository_index(view, only_ready=flag_of(asked, "ready", False)))
+        return web.json_response(repository_index(view, only_ready=flag_of(asked, "ready", False)))
 
     async def load(self, request: web.Request) -> web.Response:
         """200 when the model is loaded: a worker is ready for it. Raises GatewayError."""
