@@ -24,7 +24,8 @@ CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 60.0
 """To connect, and between two pieces: a download as a whole may take hours."""
 MAX_ATTEMPTS = 20
 """Broken connections that one run continues after, each of which must have brought something."""
-_PIECE_BYTES = 256 << 10
+PIECE_BYTES = 16 << 10
+"""Read at once, and what a broken connection loses at most."""
 _TOTAL = re.compile(r"bytes (\d{1,15})-\d{1,15}/(\d{1,15})")
 
 
@@ -44,7 +45,6 @@ def download(file: RemoteFile, folder: Path, progress: Progress) -> Path:
     part = folder / f"{file.name}.part"
     try:
         with requests.Session() as session:
-            session.verify = os.environ.get("SSL_CERT_FILE") or True
             _fetch(session, file, part, progress)
     except requests.RequestException as error:
         raise DownloadFailed(f"{file.url}: {_reason(error)}{_kept(part)}") from error
@@ -89,7 +89,9 @@ def _continue(session: requests.Session, file: RemoteFile, part: Path, progress:
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": tag.read_text(encoding="ascii")}
-    with session.get(file.url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S)) as response:
+    authority = os.environ.get("SSL_CERT_FILE") or True
+    timeout = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
+    with session.get(file.url, headers=headers, stream=True, timeout=timeout, verify=authority) as response:
         if response.status_code == 416 and have:  # nothing comes after what is here: it is whole, or no part of this
             if response.headers.get("Content-Range", "") == f"bytes */{have}":
                 return
@@ -103,7 +105,7 @@ def _continue(session: requests.Session, file: RemoteFile, part: Path, progress:
             opened.truncate()
             left = (total or MAX_DOWNLOAD_BYTES) - start
             try:
-                for piece in response.iter_content(_PIECE_BYTES):
+                for piece in response.iter_content(PIECE_BYTES):
                     left -= len(piece)
                     if left < 0:
                         raise DownloadFailed(f"{file.url}: sends more than {total or MAX_DOWNLOAD_BYTES} bytes")
@@ -167,8 +169,8 @@ def _reason(error: Exception) -> str:
     """The innermost cause: requests wraps what happened three times over."""
     cause = error
     for _ in range(8):
-        inner = getattr(cause, "reason", None) or next(iter(cause.args), None)
-        if not isinstance(inner, Exception):
+        inner = [one for one in (getattr(cause, "reason", None), *cause.args) if isinstance(one, Exception)]
+        if not inner:
             break
-        cause = inner
+        cause = inner[0]
     return " ".join(str(cause).split())[:300] or type(error).__name__
