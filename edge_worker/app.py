@@ -18,11 +18,13 @@ from pathlib import Path
 
 from edge_worker.admission import Admission
 from edge_worker.backends.base import Backend, ServedModel
-from edge_worker.backends.factory import open_backend
+from edge_worker.backends.factory import open_backend, open_forwarder
+from edge_worker.backends.forwarding import Forwarder
 from edge_worker.backoff import Backoff
 from edge_worker.config import ConfigError, WorkerConfig, is_token
 from edge_worker.dialer import tls_context
 from edge_worker.exchange_runner import ExchangeRunner
+from edge_worker.forward_runner import ForwardRunner
 from edge_worker.health import Health
 from edge_worker.health_socket import health_of, health_socket
 from edge_worker.http.readiness import Readiness
@@ -74,7 +76,11 @@ class Worker:
         self._tokens = TokenSource(config.token, config.token_file)
         try:
             self._tls = tls_context(config.ca_file, config.certificate_file, config.key_file)
-            self._backend: Backend = open_backend(config.backend, config.engine)
+            self._backend: Backend | Forwarder = (
+                open_forwarder(config.upstream)
+                if config.backend == "http"
+                else open_backend(config.backend, config.engine)
+            )
         except (ValueError, ImportError) as error:
             raise ConfigError(str(error)) from error
         self._identity = Identity(
@@ -85,7 +91,7 @@ class Worker:
         )
         self._admissions: dict[str, Admission] = {}
         self._links: list[GatewayLink] = []
-        self._readiness: Readiness | None = None
+        self._runner: Readiness | ForwardRunner | None = None
         self._lag = LoopLag()
         self._stop = asyncio.Event()
 
@@ -111,19 +117,36 @@ class Worker:
     async def _serve(self, models: Sequence[ServedModel]) -> None:
         self._announce(models)
         self._identity = replace(self._identity, labels={**_devices(models), **self._identity.labels})
-        self._admissions = {model.name: Admission(model.slots) for model in models if not model.failure}
-        self._readiness = Readiness(ExchangeRunner(self._backend, self._admissions), models)
-        self._links = [self._link(url, models, self._readiness) for url in self._config.gateways]
+        self._runner = runner = self._run_by(models)
+        self._links = [self._link(url, models, runner) for url in self._config.gateways]
         async with asyncio.TaskGroup() as tasks:
             dialling = [tasks.create_task(link.run()) for link in self._links]
             housekeeping = tasks.create_task(self._keep_house())
             looking = tasks.create_task(self._lag.run())
+            watching = tasks.create_task(self._backend.watch(self._changed))
             await self._stop.wait()
             log.info("draining", extra={"grace_s": self._config.drain_grace_s})
             await asyncio.gather(*(self._drain(link) for link in self._links))
             await asyncio.wait(dialling)
             housekeeping.cancel()
             looking.cancel()
+            watching.cancel()
+
+    def _run_by(self, models: Sequence[ServedModel]) -> Readiness | ForwardRunner:
+        if isinstance(self._backend, Forwarder):  # a server that is down may come up
+            self._admissions = {model.name: Admission(model.slots) for model in models}
+            runner = ForwardRunner(self._backend, self._admissions)
+            runner.update(models)
+            return runner
+        self._admissions = {model.name: Admission(model.slots) for model in models if not model.failure}
+        return Readiness(ExchangeRunner(self._backend, self._admissions), models)
+
+    def _changed(self, models: Sequence[ServedModel]) -> None:
+        announce(models)
+        if isinstance(self._runner, ForwardRunner):
+            self._runner.update(models)
+        for link in self._links:
+            link.update_models(models)
 
     def _announce(self, models: Sequence[ServedModel]) -> None:
         """Failed models are told to the gateway too, and a worker that has no other stays connected: its operators see
@@ -132,7 +155,7 @@ class Worker:
         if all(model.failure for model in models):
             log.error("no model can be served", extra={"hint": "connecting all the same, to show the reasons"})
 
-    def _link(self, url: str, models: Sequence[ServedModel], runner: Readiness) -> GatewayLink:
+    def _link(self, url: str, models: Sequence[ServedModel], runner: Readiness | ForwardRunner) -> GatewayLink:
         config = self._config
         return GatewayLink(
             url,
@@ -147,14 +170,14 @@ class Worker:
         )
 
     async def _health(self) -> Health:
-        if self._readiness is None:
+        if self._runner is None:
             return Health(False, "loading models")
         if self._stop.is_set():
             return Health(False, "draining")
         up = sum(link.is_up for link in self._links)
         if not up:
             return Health(False, f"no tunnel is open to {', '.join(link.url for link in self._links)}")
-        return health_of(await self._readiness.states(), f"{up} of {len(self._links)} tunnels open")
+        return health_of(await self._runner.states(), f"{up} of {len(self._links)} tunnels open")
 
     async def _drain(self, link: GatewayLink) -> None:
         await link.drain(self._config.drain_grace_s, "the worker is shutting down")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edge_worker.backends.http.address import UpstreamSettings
 from edge_worker.backends.settings import BackendSettings
 from edge_worker.options import CONNECT, HEALTH, LOCAL, SERVE, read_options
 from wire.limits import MAX_TOKEN_BYTES
@@ -46,7 +47,7 @@ class WorkerConfig:
     engine: BackendSettings
     """What the backend is told."""
     max_body_bytes: int
-    """A longer request body is refused."""
+    """A longer request body is refused, but not by the backend http, which holds none."""
     drain_grace_s: float
     """Seconds that work in flight has to finish after SIGTERM."""
     health_socket: Path | None
@@ -57,6 +58,8 @@ class WorkerConfig:
     """debug, info, warning or error."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Free text about this machine, shown to operators."""
+    upstream: UpstreamSettings = UpstreamSettings()
+    """What the backend http is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,8 @@ def load(flags: argparse.Namespace, environment: Mapping[str, str]) -> WorkerCon
         how = "give --token-file FILE, TOKEN_FILE, or the token itself in TOKEN"
         problems["token-file"] = [f"token-file: is missing; {how}"]
     _want_certificate_with_key(values, problems)
+    if values["backend"] == "http" and not values["upstream"] and "upstream" not in problems:
+        problems["upstream"] = ["upstream: is missing; give --upstream http://HOST:PORT or UPSTREAM"]
     _raise_any(problems)
     return WorkerConfig(
         gateways=tuple(dict.fromkeys(values["gateway"])),
@@ -140,6 +145,12 @@ def load(flags: argparse.Namespace, environment: Mapping[str, str]) -> WorkerCon
         key_file=values["key-file"],
         backend=values["backend"],
         engine=_engine(values),
+        upstream=UpstreamSettings(
+            upstreams=values["upstream"],
+            health=values["upstream-health"],
+            slots=values["upstream-slots"],
+            ca_file=values["upstream-ca-file"],
+        ),
         max_body_bytes=values["max-body-bytes"],
         drain_grace_s=values["drain-grace-s"],
         health_socket=values["health-socket"],

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from edge_worker.admission import Admissions, Overloaded
-from edge_worker.backends.base import BackendFailed, BadInput
-from edge_worker.backends.forwarding import Exchange, Forwarder, NotBegun, TooSlow
+from edge_worker.backends.base import BackendFailed, BadInput, NotReady, ServedModel
+from edge_worker.backends.forwarding import Exchange, Forwarder, TooSlow
 from edge_worker.exchange_runner import BAD_INPUT_CODES, PROBE_METHOD, NotAnswered
 from wire.errors import ExchangeCode
 
@@ -37,10 +38,21 @@ class TimedExchange(Exchange, Protocol):
 class ForwardRunner:
     """Runs exchanges of every tunnel of this worker over the same slots."""
 
-    def __init__(self, forwarder: Forwarder, admissions: Admissions, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, forwarder: Forwarder, admissions: Admissions, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._forwarder = forwarder
         self._admissions = admissions
         self._clock = clock
+        self._failures: dict[str, str] = {}
+
+    def update(self, services: Sequence[ServedModel]) -> None:
+        """What the forwarder found when it last looked at the servers."""
+        self._failures = {service.name: service.failure for service in services}
+
+    async def states(self) -> Mapping[str, str]:
+        """For each service `ready`, or why it is not."""
+        return {name: f"not ready: {failure}" if failure else "ready" for name, failure in self._failures.items()}
 
     async def run(self, exchange: TimedExchange) -> NotAnswered | None:
         """Forwards it; None when the answer was given in full. Never raises but CancelledError."""
@@ -56,7 +68,7 @@ class ForwardRunner:
             async with scope, admission.slot():
                 exchange.began()
                 await self._forward(exchange)
-        except (Overloaded, NotBegun, TooSlow, BadInput, BackendFailed) as error:
+        except (Overloaded, NotReady, TooSlow, BadInput, BackendFailed) as error:
             return _named(error, exchange.service)
         except Exception:  # a bug here costs one exchange, not the worker
             if scope.expired():
@@ -79,10 +91,8 @@ class ForwardRunner:
 
 def _named(error: Exception, service: str) -> NotAnswered:
     match error:
-        case Overloaded():
+        case Overloaded() | NotReady():  # nothing was begun: another worker may have it at no risk
             code = ExchangeCode.OVERLOADED
-        case NotBegun():
-            code = ExchangeCode.UNKNOWN_MODEL
         case TooSlow():
             code = ExchangeCode.DEADLINE
         case BadInput():

@@ -10,12 +10,13 @@ import logging
 from collections.abc import Sequence
 
 from edge_worker.backends.base import Backend, ServedModel
+from edge_worker.backends.forwarding import Forwarder
 from edge_worker.config import ConfigError
 
 log = logging.getLogger("edge_worker.loading")
 
 
-async def load_models(backend: Backend, stop: asyncio.Event) -> Sequence[ServedModel] | None:
+async def load_models(backend: Backend | Forwarder, stop: asyncio.Event) -> Sequence[ServedModel] | None:
     """None when told to stop before they were loaded: a thread may still be at it then. Raises ConfigError for models
     that cannot be looked for."""
     starting = asyncio.create_task(backend.start())

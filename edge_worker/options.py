@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_worker.backends.factory import BACKENDS, DEVICE
+from edge_worker.backends.http.address import DEFAULT_SLOTS, MAX_SLOTS, parse_upstream
 from edge_worker.backends.service_time import parse_service_time
 from edge_worker.backends.settings import BackendSettings
 from edge_worker.batch_rules import MAX_BATCH, MAX_WAIT_US
@@ -101,6 +102,12 @@ def _path(text: str) -> Path | None:
     return Path(text) if text else None
 
 
+def _health_path(text: str) -> str:
+    if text and not re.fullmatch(r"/[!-~]*", text):
+        raise ValueError("must begin with a slash, and be visible ASCII characters")
+    return text
+
+
 def _worker_name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise ValueError("must be 1 to 128 visible ASCII characters without a slash")
@@ -116,6 +123,7 @@ def _label(text: str) -> tuple[str, str]:
 
 GATEWAYS, LISTENING, RUN = "gateways", "listening", "the run"
 COMPUTING, ECHO, OPERATION = "models and computing", "the echo backend", "operation"
+HTTP = "the http backend"
 
 _ENGINE = (
     Option("backend", "BACKEND", _one_of(*BACKENDS), "opencv_dnn", "what computes", COMPUTING, "|".join(BACKENDS)),
@@ -141,6 +149,24 @@ _ENGINE = (
     Option("seed", "SEED", _whole(0, 1 << 32), "0", "of random service times", ECHO, "NUMBER"),
 )
 """What computes, and how: the same for every command."""
+
+_UPSTREAM = (
+    Option("upstream", "UPSTREAM", parse_upstream, "", "a server to forward to; repeatable", HTTP, "[NAME=]URL", True),
+    Option(
+        "upstream-health", "UPSTREAM_HEALTH", _health_path, "", "asked every 2 s; default: connect only", HTTP, "PATH"
+    ),
+    Option(
+        "upstream-slots",
+        "UPSTREAM_SLOTS",
+        _whole(1, MAX_SLOTS),
+        str(DEFAULT_SLOTS),
+        "requests, streams and WebSockets at the same moment, for each server",
+        HTTP,
+        f"1-{MAX_SLOTS}",
+    ),
+    Option("upstream-ca-file", "UPSTREAM_CA_FILE", _file, "", "who signed an https server's certificate", HTTP, "FILE"),
+)
+"""Of the backend `http`, which only `connect` has."""
 
 _LEAVING = (
     Option("drain-grace-s", "DRAIN_GRACE_S", _seconds, "30", "for work in flight after SIGTERM", OPERATION, "SECONDS"),
@@ -178,6 +204,7 @@ CONNECT = (
     Option("key-file", "KEY_FILE", _file, "", "its private key; default: in the same file", GATEWAYS, "FILE"),
     *_MODELS,
     *_ENGINE,
+    *_UPSTREAM,
     Option("label", "LABELS", _label, "", "shown to operators; repeatable", OPERATION, "NAME=VALUE", True),
     *_LEAVING,
     *_HEALTH,

@@ -63,6 +63,7 @@ def _network(value: object) -> IPv4Network | IPv6Network:
         raise ValueError(f"must be an IP address or a network like 10.0.0.0/8 ({error})") from error
 
 
+HostedService = Annotated[str, Field(min_length=1, max_length=128)]
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
 
 
@@ -175,6 +176,26 @@ class Limits(Section):
         return self
 
 
+def _pairs(value: object) -> object:
+    """A table may be written as `name=value,name=value`, which is all that the environment has."""
+    if not isinstance(value, str):
+        return value
+    return {name.strip(): text.strip() for name, _, text in (part.partition("=") for part in value.split(",") if part)}
+
+
+class Tunnel(Section):
+    """Servers behind workers, as they are reached under /tunnel/{service}/ and under host names of their own."""
+
+    hosts: Annotated[dict[str, HostedService], BeforeValidator(_pairs)] = {}
+    """Host names, each with the service that gets every request for it, whatever its path; a name may have a port."""
+    pass_authorization: bool = False
+    """Whether the server gets the client's Authorization header, the gateway's own token in it."""
+    first_byte_s: Seconds = 60.0
+    """A request without X-Request-Timeout ends when nothing of it moved for this long and no answer has begun."""
+    idle_s: Seconds = 300.0
+    """An answer, or a WebSocket, ends when nothing was sent either way for this long."""
+
+
 class Health(Section):
     """When a worker's tunnel counts as lost."""
 
@@ -268,6 +289,7 @@ class Config(Section):
     auth: Auth = Auth()
     limits: Limits = Limits()
     dispatch: Annotated[DispatchSettings, PlainValidator(_as_settings)] = Field(default_factory=DispatchSettings)
+    tunnel: Tunnel = Tunnel()
     health: Health = Health()
     proxy: Proxy = Proxy()
     drain: Drain = Drain()

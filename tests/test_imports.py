@@ -56,6 +56,7 @@ DOORS = {
     "cryptography": ("gateway/keys.py", "gateway/jwks.py"),
     "cv2": ("edge_worker/backends/*", "edge_worker/models/digits/train.py"),
     "google": ("edge_worker/backends/tensorflow.py",),  # protobuf, which raises what a broken graph is
+    "httptools": ("edge_worker/backends/http/connection.py",),
     "jwt": ("gateway/auth.py",),
     "numpy": ("edge_worker/backends/*", "edge_worker/models/networks/*", "edge_worker/models/digits/train.py"),
     "prometheus_client": ("gateway/metrics.py", "gateway/tallies.py"),

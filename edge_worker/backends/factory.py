@@ -6,9 +6,11 @@ import os
 import re
 
 from edge_worker.backends.base import Backend
+from edge_worker.backends.forwarding import Forwarder
+from edge_worker.backends.http.address import UpstreamSettings
 from edge_worker.backends.settings import BackendSettings
 
-BACKENDS = ("opencv_dnn", "tensorflow", "echo")
+BACKENDS = ("opencv_dnn", "tensorflow", "echo", "http")
 
 DEVICE = re.compile(r"auto|cpu|gpu:[0-9]{1,3}")
 _TENSORFLOW_COMMAND = "pip install '.[worker,opencv,tensorflow]'"
@@ -36,7 +38,20 @@ def open_backend(name: str, settings: BackendSettings) -> Backend:
         return _open_opencv(settings)
     if name == "tensorflow":
         return _open_tensorflow(settings)
+    if name == "http":
+        raise ValueError("backend = 'http': forwards what comes through a tunnel; use `edge-worker connect`")
     raise ValueError(f"backend = {name!r}: must be one of {', '.join(BACKENDS)}")
+
+
+def open_forwarder(settings: UpstreamSettings) -> Forwarder:
+    """The backend `http`, not started. Raises ValueError and ImportError as `open_backend` does."""
+    try:
+        from edge_worker.backends.http.backend import HttpBackend
+    except ImportError as error:
+        if error.name != "httptools":
+            raise
+        raise ImportError("the backend http needs httptools: pip install '.[worker,http]'") from error
+    return HttpBackend(settings)
 
 
 def _open_opencv(settings: BackendSettings) -> Backend:

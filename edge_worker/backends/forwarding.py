@@ -6,21 +6,13 @@ called back, not awaited: bytes go from one socket to the other without waking a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
-from edge_worker.backends.base import ServedModel
+from edge_worker.backends.base import Changed, ServedModel
 
 Headers = Sequence[tuple[str, str]]
 """Names in lower case, values in Latin-1, in order."""
-
-Changed = Callable[[Sequence[ServedModel]], None]
-"""Takes all services anew, when one of them became ready or failed."""
-
-
-class NotBegun(Exception):
-    """Nothing of this exchange has reached the server behind: another worker may have it."""
-
 
 class TooSlow(Exception):
     """The server behind let the time pass."""
@@ -76,6 +68,7 @@ class Exchange(Protocol):
         """Whether enough waits to be sent: no more until `Sink.room_made`."""
 
 
+@runtime_checkable
 class Forwarder(Protocol):
     """Something that passes exchanges on."""
 
@@ -85,7 +78,7 @@ class Forwarder(Protocol):
         """Looks at every server once; returns all services, those that are down with the reason. Called once."""
 
     async def forward(self, exchange: Exchange) -> None:
-        """Returns when the answer is whole. Raises NotBegun, TooSlow, BadInput, BackendFailed; cancelling drops it."""
+        """Returns when the answer is whole. Raises NotReady, TooSlow, BadInput, BackendFailed; cancelling drops it."""
 
     async def probe(self, service: str) -> None:
         """One real request of the worker's own. Raises BackendFailed."""

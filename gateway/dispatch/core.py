@@ -80,6 +80,10 @@ class Core:
         self._changed[job.model] = None
         return ticket
 
+    def began_answer(self, ticket: Ticket) -> None:
+        """The head of a stream's answer is here."""
+        ticket.is_answering = True
+
     def answered(self, ticket: Ticket, service_s: float | None, now: float) -> None:
         """The worker answered; it measured `service_s` for it, or None if it said nothing."""
         self._give_back(ticket, Verdict.ANSWERED, service_s, now)
@@ -92,7 +96,7 @@ class Core:
         replica = self._give_back(ticket, _VERDICTS[failure], None, now)
         ticket.refusals += failure is Failure.REFUSED
         ticket.losses += failure is not Failure.REFUSED
-        if now >= ticket.job.deadline or not may_retry or not self._may_retry(ticket, failure, replica):
+        if now >= ticket.deadline or not may_retry or not self._may_retry(ticket, failure, replica):
             error = self._failure_error(ticket, failure, detail, now)
             self._end(ticket, error.code)
             return error
@@ -110,7 +114,7 @@ class Core:
         elif ticket.stage is Stage.RUNNING:
             replica = ticket.replica
             assert replica is not None
-            is_fault = now >= ticket.job.deadline and self.fleet.is_wedged(replica, now - ticket.assigned_at)
+            is_fault = now >= ticket.deadline and self.fleet.is_wedged(replica, now - ticket.assigned_at)
             self._give_back(ticket, Verdict.FAILED if is_fault else Verdict.NONE, None, now)
         else:
             return
@@ -248,6 +252,8 @@ class Core:
     def _may_retry(self, ticket: Ticket, failure: Failure, replica: Replica) -> bool:
         if not ticket.job.body.is_replayable or ticket.losses > MAX_LOSSES or ticket.refusals > MAX_REFUSALS:
             return False
+        if failure is not Failure.REFUSED and not ticket.job.may_repeat:
+            return False
         if failure is not Failure.FAILED:
             return True
         pool = self.fleet.pools[ticket.job.model]  # a failed engine may fail again: only another worker is worth a try
@@ -255,7 +261,7 @@ class Core:
 
     def _failure_error(self, ticket: Ticket, failure: Failure, detail: str, now: float) -> GatewayError:
         worker = ticket.replica.worker if ticket.replica is not None else ""
-        if now >= ticket.job.deadline:
+        if now >= ticket.deadline:
             return DeadlineExceeded(f"the deadline passed on worker {worker}: {detail}")
         if failure is Failure.REFUSED:
             return NoWorker(f"every worker asked refused: {detail}", retry_after_s=self._settings.retry_after_min_s)
@@ -278,7 +284,7 @@ class Core:
     def _expire(self, now: float) -> None:
         while self._deadlines and self._deadlines[0][0] <= now:
             ticket = self._live.get(heapq.heappop(self._deadlines)[1])
-            if ticket is None:
+            if ticket is None or ticket.is_answering:
                 continue
             if ticket.stage is Stage.QUEUED:
                 ticket.queue_s += now - ticket.queued_at

@@ -232,7 +232,9 @@ class Dispatcher:
             reply = await attempt.enter_async_context(replica.link.exchange(ticket.job))
             timing = reply.timing
             timing.queue_s, timing.attempts, timing.worker = ticket.queue_s, ticket.attempts, replica.worker
-            if _declared_bytes(reply.metadata) > self._settings.reply_hold_bytes:
+            if ticket.job.is_stream:
+                self._core.began_answer(ticket)
+            if ticket.job.is_stream or _declared_bytes(reply.metadata) > self._settings.reply_hold_bytes:
                 stack.push_async_exit(attempt.pop_all())
                 return reply
             body = await _whole(reply, self._settings.reply_hold_bytes)

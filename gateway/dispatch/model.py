@@ -6,7 +6,7 @@ value or a protocol: no clock, no task, no HTTP, no frame. Times are seconds of 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -55,13 +55,19 @@ class Job:
     metadata: Metadata
     body: Body
     deadline: float
-    """Monotonic seconds; the job is answered with DeadlineExceeded when this passes."""
+    """Monotonic seconds; the job is answered with DeadlineExceeded when this passes. Infinite: never."""
     priority: Priority = Priority.NORMAL
     pin: str | None = None
     """The one worker that may run this job (policy `pin`); None for any."""
     traceparent: str = ""
     queued_bytes: int = 0
     """What this job counts against the queue's bound of bytes: its declared size, or what has arrived."""
+    is_stream: bool = False
+    """Its answer is passed on as it comes, however long it lasts: `deadline` is the answer's head's."""
+    may_repeat: bool = True
+    """Whether a worker that was lost may have done it, and another do it again. One that refused has not."""
+    on_informational: Callable[[int, Metadata], None] | None = None
+    """Takes each informational answer (status below 200) that comes before the real one; None: nobody wants them."""
 
 
 @dataclass(slots=True)
@@ -88,18 +94,21 @@ class Reply:
 
     status: int
     metadata: Metadata
-    body: AsyncIterator[bytes]
+    body: AsyncIterator[bytes | memoryview]
     timing: Timing
+    trailers: list[tuple[str, str]] = field(default_factory=list)
+    """What followed the body; there once it is consumed."""
 
     async def read(self, limit_bytes: int = 64 << 20) -> bytes:
         """The whole body. Raises ValueError if it is longer than `limit_bytes`."""
-        chunks, size = [], 0
+        chunks: list[bytes | memoryview] = []
+        size = 0
         async for chunk in self.body:
             size += len(chunk)
             if size > limit_bytes:
                 raise ValueError(f"the worker's answer is over {limit_bytes} bytes")
             chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
 
 
 class ExchangeError(Exception):

@@ -6,6 +6,7 @@ everywhere (pinned to a worker, or already failed on one) wait in a lane of thei
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ class Ticket:
     replica: Replica | None = None
     """Where it runs; after that, where it ran last."""
     assigned_at: float = 0.0
+    is_answering: bool = False
+    """The head of a stream's answer is here: its deadline, which was for that, is kept."""
     queue_s: float = 0.0
     """Time in the queue over all attempts so far."""
     attempts: int = 0
@@ -55,6 +58,11 @@ class Ticket:
     """Attempts that a worker started and did not finish."""
     refusals: int = 0
     """Attempts that a worker refused to start."""
+
+    @property
+    def deadline(self) -> float:
+        """When it ends by itself; never once a stream's answer has begun."""
+        return math.inf if self.is_answering else self.job.deadline
 
     @property
     def place(self) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -29,6 +29,10 @@ class HttpCall:
     """The code of the error that was the answer; empty when there was none."""
     is_tunnel: bool = False
     """A worker's connection: it lasts for days, so neither its duration nor its end says anything of a request."""
+    mark: Callable[[web.StreamResponse], None] = lambda _: None
+    """Gives a response the headers that every answer has. The envelope does so itself but for streamed answers."""
+    answered_at: float | None = None
+    """When the head of a streamed answer was here, on the stopwatch's clock: the body may take hours."""
     part_errors: list[str] = field(default_factory=list)
     """Codes of the files that failed in a request that itself succeeded."""
 

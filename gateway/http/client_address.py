@@ -21,6 +21,12 @@ def client_address(request: web.Request, trusted: Networks) -> str:
     return rightmost_untrusted(peer, ",".join(request.headers.getall("X-Forwarded-For", [])), trusted)
 
 
+def came_by_proxy(request: web.Request, trusted: Networks) -> bool:
+    """Whether the connection is a trusted proxy's, whose other headers are believed as well."""
+    peer = _address(request.remote or "")
+    return peer is not None and any(peer in network for network in trusted)
+
+
 def rightmost_untrusted(peer: str, forwarded_for: str, trusted: Networks) -> str:
     """Walks the chain from the connection outwards, for as long as each address is a trusted proxy's.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 from aiohttp import web
@@ -53,6 +54,7 @@ class Envelope:
             client=client_address(request, self._trusted),
             stopwatch=Stopwatch(self._clock()),
         )
+        call.mark = partial(self._mark, call=call)
         try:
             response = await self._answer(request, call, handler)
         except asyncio.CancelledError:
@@ -64,6 +66,7 @@ class Envelope:
             raise
         if not response.prepared:
             self._mark(response, call)
+        if not response.prepared or not call.is_tunnel:
             self._ended(request, call, response.status)
         return response
 
@@ -101,7 +104,8 @@ class Envelope:
         resource = request.match_info.route.resource
         route = NO_ROUTE if resource is None else resource.canonical
         duration_s = self._clock() - call.stopwatch.started
-        self._metrics.request_ended(route, request.method, status, duration_s, call.received_bytes)
+        answer_s = duration_s if call.answered_at is None else call.answered_at - call.stopwatch.started
+        self._metrics.request_ended(route, request.method, status, answer_s, call.received_bytes)
         if not self._logs_requests:
             return
         self._log.info(

@@ -13,6 +13,7 @@ from gateway.config import Config
 from gateway.http.call import CALL
 from gateway.http.envelope import Envelope, Handler, envelope
 from gateway.http.errors import FAILURE_CODES
+from gateway.http.forward import add_forwarding
 from gateway.http.gate import Gate
 from gateway.http.gauges import fleet_gauges
 from gateway.http.inference import Inference
@@ -55,6 +56,7 @@ def build_app(
     add_open_inference(app.router, intake, models)
     add_tf_serving(app.router, intake, models)
     add_torchserve(app.router, intake, models)
+    add_forwarding(app, intake, metrics, config)
     app.router.add_get("/v1/workers", views.workers)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", views.readyz)

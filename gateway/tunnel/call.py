@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
-from gateway.dispatch.model import Timing
+from gateway.dispatch.model import Metadata, Timing
 from wire.frames import Buffer, ResponseHead
 
 
@@ -25,13 +25,18 @@ class Call:
         "_waiter",
         "body_here_at",
         "head",
+        "on_informational",
         "started_at",
         "timing",
+        "trailers",
     )
 
     def __init__(self, consumed: Callable[[int], None], started_at: float) -> None:
         self.head: ResponseHead | None = None
         self.timing = Timing()
+        self.on_informational: Callable[[int, Metadata], None] | None = None
+        self.trailers: list[tuple[str, str]] = []
+        """What followed the answer's body."""
         self.started_at = started_at
         self.body_here_at = started_at
         """When the last byte of the request body was here, or the newest so far."""
@@ -45,17 +50,21 @@ class Call:
     # --- told by the link ---------------------------------------------------------------------------------------------
 
     def got_head(self, head: ResponseHead) -> None:
-        """The worker answers."""
-        self.head = head
-        self._wake()
+        """The worker answers, or says something before it does."""
+        if head.status >= 200:
+            self.head = head
+            self._wake()
+        elif self.on_informational is not None:
+            self.on_informational(head.status, head.metadata)
 
     def got_body(self, data: Buffer) -> None:
         """More of the answer."""
         self._chunks.append(data)
         self._wake()
 
-    def got_end(self) -> None:
+    def got_end(self, trailers: Metadata = ()) -> None:
         """The answer is whole."""
+        self.trailers += trailers
         self._is_ended = True
         self.got_room()
         self._wake()
@@ -88,12 +97,12 @@ class Call:
             self._room = asyncio.get_running_loop().create_future()
             await self._room
 
-    async def body(self) -> AsyncIterator[bytes]:
+    async def body(self) -> AsyncIterator[Buffer]:
         """The answer's body, chunk by chunk. Raises what `fail` was given."""
         while True:
             while self._chunks:
                 chunk = self._chunks.popleft()
-                yield bytes(chunk)
+                yield chunk
                 self._consumed(len(chunk))
             if self._error is not None:
                 raise self._error

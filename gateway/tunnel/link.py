@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from math import inf
 from types import MappingProxyType
 from typing import Protocol
 
@@ -36,7 +37,7 @@ from gateway.tunnel.call import Call
 from wire import events
 from wire.channel import Channel
 from wire.errors import CloseCode, ExchangeCode
-from wire.frames import Hello, Model, RequestHead, ResponseHead
+from wire.frames import Buffer, Hello, Model, RequestHead, ResponseHead
 from wire.limits import Limits
 from wire.pump import Pump
 from wire.session import LOW_WATER_BYTES, Role, Session
@@ -139,6 +140,7 @@ class WorkerLink:
     async def exchange(self, job: Job) -> AsyncIterator[Reply]:
         """Carries one job there and its reply back. See `gateway.dispatch.model.Link`."""
         number, call = self._open(self._head_of(job))
+        call.on_informational = job.on_informational
         sender: asyncio.Task[None] | None = None
         try:
             if job.body.is_complete and (job.body.size or 0) <= LOW_WATER_BYTES:
@@ -148,7 +150,7 @@ class WorkerLink:
                 self._pump.wake()  # the head leaves now, with what is here of the body by the time it is written
             head = await call.wait_head()
             self._account(call, head)
-            yield Reply(head.status, _metadata(head), self._body(call, head), call.timing)
+            yield Reply(head.status, _metadata(head), self._body(call, head), call.timing, call.trailers)
         finally:
             self._calls.pop(number, None)
             self._session.cancel(number, ExchangeCode.CANCELLED, "nobody waits for the answer")
@@ -196,10 +198,14 @@ class WorkerLink:
             path=job.path,
             model=job.model,
             metadata=tuple(job.metadata),
-            deadline_ms=max(1, int((job.deadline - self._clock()) * 1000)),
+            deadline_ms=self._deadline_ms(job),
             traceparent=job.traceparent,
             body_bytes=job.body.size,
         )
+
+    def _deadline_ms(self, job: Job) -> int:
+        """0 says that there is none; a deadline that is about to pass must not read so."""
+        return 0 if job.deadline == inf else max(1, int((job.deadline - self._clock()) * 1000))
 
     async def _send_body(self, number: int, body: Body, call: Call) -> None:
         """Forwards the body as it arrives. What the client does wrong ends the call with that error."""
@@ -228,7 +234,7 @@ class WorkerLink:
         self._pump.wake()
         return self._session.is_open(number)
 
-    async def _body(self, call: Call, head: ResponseHead) -> AsyncIterator[bytes]:
+    async def _body(self, call: Call, head: ResponseHead) -> AsyncIterator[Buffer]:
         async for chunk in call.body():
             yield chunk
         self._account(call, head)
@@ -255,14 +261,14 @@ class WorkerLink:
     def _on_event(self, event: events.Event) -> None:
         match event:
             case events.ResponseReceived():
-                if event.head.status >= 200 and (call := self._calls.get(event.exchange)):
+                if call := self._calls.get(event.exchange):
                     call.got_head(event.head)
             case events.BodyReceived():
                 if call := self._calls.get(event.exchange):
                     call.got_body(event.data)
             case events.BodyEnded():
                 if call := self._calls.get(event.exchange):
-                    call.got_end()
+                    call.got_end(event.trailers)
             case events.BodySent():
                 if call := self._calls.get(event.exchange):
                     call.got_room()

@@ -16,6 +16,7 @@ from edge_worker.backends.settings import BackendSettings
 from edge_worker.config import ConfigError, WorkerConfig
 from edge_worker.health import Health
 from edge_worker.http import readiness
+from edge_worker.http.readiness import Readiness
 from edge_worker.link import GatewayLink
 from tests.support.fake_backend import FakeBackend
 from tests.support.far_end import FarGateway, run_bounded, until
@@ -273,8 +274,8 @@ def test_an_answer_to_a_gateway_proves_the_model(monkeypatch: pytest.MonkeyPatch
     async def main() -> None:
         site = Site(monkeypatch, FakeBackend(Answer(b"done")))
         (gateway,) = await site.up()
-        assert site.worker._readiness is not None
-        site.worker._readiness._answered_at["m"] = -1e9
+        assert isinstance(site.worker._runner, Readiness)
+        site.worker._runner._answered_at["m"] = -1e9
         await gateway.answer(gateway.ask())
         assert (await site.worker._health()).is_ready
         assert site.backend.probes == []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_worker.backends.http.address import Upstream
 from edge_worker.backends.service_time import parse_service_time
 from edge_worker.config import ConfigError, WorkerConfig, load
 from edge_worker.options import CONNECT, add_options
@@ -40,6 +41,10 @@ def get(config: WorkerConfig, flag: str) -> object:
         "echo-model": "echo_models",
         "model": "models",
     }
+    if flag.startswith("upstream"):
+        return getattr(
+            config.upstream, flag.removeprefix("upstream-").replace("-", "_").replace("upstream", "upstreams")
+        )
     name = names.get(flag, flag.replace("-", "_"))
     if flag == "no-embedded":
         return not config.engine.embedded
@@ -72,6 +77,16 @@ EACH = [
     ("echo-service-time", "5ms", "exponential:20ms", parse_service_time("5ms"), parse_service_time("exponential:20ms")),
     ("echo-busy", "yes", "0", True, False),
     ("seed", "7", "8", 7, 8),
+    (
+        "upstream",
+        "http://a:1",
+        "b=unix:/b",
+        (Upstream("http", "http://a:1", "a", 1, "", is_tls=False, authority="a:1"),),
+        (Upstream("b", "unix:/b", "", 0, "/b", is_tls=False, authority="localhost"),),
+    ),
+    ("upstream-health", "/healthz", "/", "/healthz", "/"),
+    ("upstream-slots", "1", "128", 1, 128),
+    ("upstream-ca-file", FILE, OTHER_FILE, Path(FILE), Path(OTHER_FILE)),
     ("label", "site=lab", "rack=3", {"site": "lab"}, {"rack": "3"}),
     ("drain-grace-s", "0", "2.5", 0.0, 2.5),
     ("health-socket", "/a", "/b", Path("/a"), Path("/b")),

@@ -19,11 +19,12 @@ async def tunnel(_request: web.Request, _address: str) -> web.StreamResponse:
 
 
 def routes(app: web.Application) -> set[tuple[str, str]]:
-    """(method, path) of everything that is served; HEAD comes with every GET."""
+    """(method, path) of everything that is served; HEAD comes with every GET. What a route of all methods leads to is a
+    server's own business, which OpenAPI has no words for."""
     return {
         (route.method.lower(), route.resource.canonical)
         for route in app.router.routes()
-        if route.resource is not None and route.method != "HEAD"
+        if route.resource is not None and route.method not in ("HEAD", "*")
     }
 
 
