@@ -5,8 +5,8 @@
 Bare is a file's reading, decode, preprocess, inference and postprocess, called one after the other. Both have a network
 of their own and the same number of threads. They alternate round by round over all the images, so that a busy machine
 disturbs both alike and each has the caches to itself for a while; what is reported is the median of the rounds' ratios.
-On a machine with more to do than it has cores, the wall time of local has waits for a core in it, for each answer goes
-from one thread to another; the CPU time is then the better of the two.
+On a machine with more to do than it has cores, the wall time has waits for a core in it; the CPU time is then the
+better of the two.
 """
 
 from __future__ import annotations

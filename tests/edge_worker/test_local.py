@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edge_worker import local
-from edge_worker.backends.base import Answer, BackendFailed, BadInput, ServedModel
+from edge_worker.backends.base import Answer, BackendFailed, BadInput, Call, ServedModel
 from edge_worker.backends.settings import BackendSettings
 from edge_worker.config import ConfigError, LocalConfig
 from edge_worker.local import Classifier, LocalRun, run_local
@@ -74,6 +76,54 @@ async def test_so_many_calls_at_once(images: list[Path]) -> None:
     for future in backend.waiting[1:]:
         future.set_result(ANSWER)
     assert (await running).answers == 3
+
+
+class FakeDirectBackend(FakeBackend):
+    """Can also be asked on the thread that asks."""
+
+    def direct(self, model: str) -> Callable[[Call], Answer]:
+        def answer(call: Call) -> Answer:
+            self.direct_calls.append((threading.get_ident(), call))
+            if isinstance(self.outcome, Exception):
+                raise self.outcome
+            return ANSWER
+
+        self.direct_calls: list[tuple[int, Call]] = []
+        return answer
+
+
+async def test_one_call_at_a_time_is_made_on_this_thread(images: list[Path]) -> None:
+    """There is nothing between the clock and the engine; the answers and times are as they are otherwise."""
+    backend = FakeDirectBackend(ANSWER)
+    done = await run(backend, config(*images))
+    assert [(thread, bytes(call.body)) for thread, call in backend.direct_calls] == [
+        (threading.get_ident(), b"image %d" % number) for number in range(3)
+    ]
+    assert backend.calls == []
+    assert [list(one.runs_s[0]) for one in done.files] == [["decode", "inference", "total"]] * 3
+
+
+async def test_several_calls_at_once_are_not(images: list[Path]) -> None:
+    """They need threads of their own."""
+    backend = FakeDirectBackend(ANSWER)
+    await run(backend, config(*images, concurrency=2))
+    assert (hasattr(backend, "direct_calls"), len(backend.calls)) == (False, 3)
+
+
+async def test_a_run_on_this_thread_can_be_interrupted(images: list[Path]) -> None:
+    """Between two files it hears that it is cancelled."""
+    backend = FakeDirectBackend(ANSWER)
+    running = asyncio.create_task(run(backend, config(*images, repeat=1_000_000)))
+    await settle()
+    running.cancel()
+    await asyncio.wait([running])
+    assert 0 < len(backend.direct_calls) < 100
+
+
+async def test_a_file_that_fails_on_this_thread_fails_alone(images: list[Path]) -> None:
+    """As it does otherwise."""
+    done = await run(FakeDirectBackend(BadInput("bad_input", "no image")), config(*images))
+    assert [one.error for one in done.files] == ["no image"] * 3
 
 
 @pytest.mark.parametrize("error", [BadInput("bad_input", "no image"), BackendFailed("no image")])
