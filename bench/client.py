@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import signal
 import sys
 import time
@@ -26,15 +25,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bench.classification.folder import Picture, batches, list_pictures
-from bench.classification.gateway import HttpGateway, Reply
 from bench.classification.labels import Truth, read_labels
 from bench.classification.report import Walk, as_json, lines, show
-from bench.classification.retry import Bounds
 from bench.classification.run import Run
 from bench.classification.score import Result, score
 from bench.errors import BenchError
 from bench.load.loop import run_loop
 from bench.load.target import DEMO, DEMO_URL, SAMPLES, TOKEN_VARIABLE, Target, read_token, request_url, tls_context
+from gateway.client import AsyncClient, Bounds, ClientError
 
 GOOD, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit status: every picture has an answer; some have none; the run could not begin; Ctrl-C."""
@@ -94,9 +92,8 @@ async def _classify(
     console: Console,
     errors: Console,
 ) -> int:
-    async with HttpGateway(target, flags.time_out) as gateway:
-        bounds = Bounds(flags.tries, flags.most_wait)
-        run = Run(gateway, truths, bounds, flags.concurrency, random.Random())
+    async with _client(target, flags) as client:
+        run = Run(client, flags.model, truths, flags.concurrency)
         began_s = time.monotonic()
         with _progress(errors, len(pictures)) as run.on_result:
             was_interrupted = await _go(run, batches(pictures, flags.batch))
@@ -109,6 +106,19 @@ async def _classify(
     if was_interrupted:
         return INTERRUPTED
     return GOOD if len(run.results) == len(pictures) and not any(one.reason for one in run.results) else SOME_FAILED
+
+
+def _client(target: Target, flags: argparse.Namespace) -> AsyncClient:
+    """Its tries are bounded by their number: a folder has no deadline."""
+    return AsyncClient(
+        target.url,
+        token=target.token,
+        ca=target.tls,
+        timeout_s=flags.tries * (flags.time_out + 2 * flags.most_wait),
+        try_timeout_s=flags.time_out,
+        retry=Bounds(flags.tries, flags.most_wait),
+        user_agent="edge-bench",
+    )
 
 
 async def _go(run: Run, ahead: Iterator[list[Picture]]) -> bool:
@@ -156,8 +166,8 @@ def _show(
         results=run.results,
         seconds=seconds,
         sent_bytes=sum(picture.size_bytes for picture in pictures if picture.name in over),
-        requests=run.requests,
-        waited_s=run.waited_s,
+        requests=run.client.patience.requests,
+        waited_s=run.client.patience.waited_s,
         score=score(run.results, flags.confusions),
     )
     if flags.json:
@@ -192,7 +202,7 @@ def _target(flags: argparse.Namespace) -> Target:
     return Target(url, (), tls_context(url, ca), token)
 
 
-def advice(reply: Reply, flags: argparse.Namespace) -> str:
+def advice(error: ClientError, flags: argparse.Namespace) -> str:
     """What is wrong and what to do, for a person."""
     words = {
         401: "it wants a token: give --token-file FILE, or the token in BENCH_TOKEN",
@@ -208,7 +218,7 @@ def advice(reply: Reply, flags: argparse.Namespace) -> str:
         "timeout": f"no answer in {flags.time_out:g} s",
         "cut_off": "its answer breaks off",
     }
-    return f"{words.get(reply.status) or words.get(reply.reason, reply.reason)} ({reply.detail or reply.reason})"
+    return f"{words.get(error.status) or words.get(error.code, error.code)} ({error.detail or error.code})"
 
 
 def _count(most: int) -> Callable[[str], int]:

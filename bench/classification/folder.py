@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.load.target import CONTENT_TYPES
+from gateway.client.pictures import CONTENT_TYPES
 
 MAX_PICTURES = 2_000_000
 """Names that are held, some 300 bytes each."""
@@ -27,11 +27,6 @@ class Picture:
     """Its path below the folder, with slashes."""
     path: Path
     size_bytes: int
-
-    @property
-    def content_type(self) -> str:
-        """By its suffix; the worker looks at the bytes."""
-        return CONTENT_TYPES[self.path.suffix.lower()]
 
 
 def list_pictures(folder: Path) -> list[Picture]:

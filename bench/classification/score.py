@@ -7,17 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench.classification.labels import Truth
+from gateway.client import Prediction
 
 TOP = 5
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One class that a model named."""
-
-    index: int
-    label: str
-    probability: float
 
 
 @dataclass

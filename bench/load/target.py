@@ -11,9 +11,11 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from bench.errors import BenchError
+from gateway.client.connection import request_url as address_of
+from gateway.client.pictures import CONTENT_TYPES
+from gateway.client.pictures import Picture as Picture
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SAMPLES = REPOSITORY / "edge_worker" / "models" / "digits" / "samples"
@@ -21,26 +23,8 @@ DEMO = REPOSITORY / ".demo"
 DEMO_URL = "https://localhost:8443"
 TOKEN_VARIABLE = "BENCH_TOKEN"  # noqa: S105  a name
 
-CONTENT_TYPES = {
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".webp": "image/webp",
-    ".bmp": "image/bmp",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-}
 MAX_PICTURES_BYTES = 1 << 30
 """All pictures are read before the run, so that no disk is measured; more than this would not fit beside it."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One body to send."""
-
-    name: str
-    content_type: str
-    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -65,19 +49,9 @@ def request_url(url: str, model: str) -> str:
     """An address without a path is a gateway: `/inference/MODEL` is added. One with a path is taken as it is. Raises
     BenchError."""
     try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-        parts = urlsplit("")
-    if not good:
-        raise BenchError(
-            f"{url!r} is not an address: give http:// or https://, a host, and a path where it is no gateway"
-        )
-    if parts.path in ("", "/"):
-        query = f"?{parts.query}" if parts.query else ""
-        return f"{parts.scheme}://{parts.netloc}/inference/{model}{query}"
-    return url
+        return address_of(url, model, {})
+    except ValueError as error:
+        raise BenchError(str(error)) from error
 
 
 def tls_context(url: str, ca: Path | None) -> ssl.SSLContext | None:

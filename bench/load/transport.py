@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import ContextVar
 from types import SimpleNamespace, TracebackType
 from typing import Protocol
@@ -19,14 +18,14 @@ import aiohttp
 from bench.load.clock import Clock
 from bench.load.sample import INTERRUPTED, NOT_SENT, Sample
 from bench.load.target import ConnectingContext, Target
+from gateway.client.connection import code_of, detail_of
+from gateway.client.results import stages_of_header
 
 NS = 1_000_000_000
 MAX_ANSWER_BYTES = 16 << 20
 """An answer is read whole; a larger one is a failure."""
 MAX_WEIGHTS_CHARACTERS = 80
 """Of what an answer says of its model's weights: a word or a source."""
-MAX_STAGES_READ = 32
-"""Entries of one Server-Timing header that are looked at."""
 
 
 class Transport(Protocol):
@@ -117,7 +116,7 @@ class HttpTransport:
             sample.reason = INTERRUPTED
             raise
         except Exception as error:  # at the top of a request: any other would end a run without its data
-            sample.reason = reason_of(error)
+            sample.reason = code_of(error)
             self.last_detail = detail_of(error)
             if sample.t_send_ns == 0 and sample.reason == "timeout":
                 sample.reason = NOT_SENT  # its time ran out while all connections were taken
@@ -131,7 +130,7 @@ class HttpTransport:
         headers = response.headers
         sample.request_id = headers.get("X-Request-ID", "")[:64]
         if timing := headers.get("Server-Timing"):
-            sample.stages = server_timing(timing)
+            sample.stages = list(stages_of_header(timing).items())
         answer = _json_or_none(body)
         members = answer if isinstance(answer, dict) else {}
         if isinstance(worker := members.get("worker"), str):
@@ -211,45 +210,3 @@ def _json_or_none(body: bytes) -> dict[str, object] | list[object] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict | list) else None
-
-
-def server_timing(header: str) -> Sequence[tuple[str, float]]:
-    """(name, milliseconds) of a Server-Timing header (W3C Server Timing 3); entries without a duration are left out."""
-    stages = []
-    for entry in header.split(",", MAX_STAGES_READ)[:MAX_STAGES_READ]:
-        name, *parameters = entry.strip().split(";")
-        for parameter in parameters:
-            key, _, value = parameter.partition("=")
-            if key.strip() == "dur":
-                try:
-                    stages.append((name.strip()[:32], float(value.strip().strip('"'))))
-                except ValueError:
-                    break
-    return stages
-
-
-def reason_of(error: Exception) -> str:
-    """One short word for a failure without an answer."""
-    for kinds, reason in _REASONS:
-        if isinstance(error, kinds):
-            return reason
-    return type(error).__name__
-
-
-_REASONS: Sequence[tuple[type[BaseException] | tuple[type[BaseException], ...], str]] = (
-    ((TimeoutError, aiohttp.ServerTimeoutError), "timeout"),
-    ((aiohttp.ClientSSLError, ssl.SSLError), "tls"),
-    (aiohttp.ClientConnectorDNSError, "dns"),
-    (aiohttp.ClientConnectorError, "refused"),
-    (aiohttp.ServerDisconnectedError, "closed"),
-    ((ConnectionResetError, BrokenPipeError), "reset"),
-    (aiohttp.ClientPayloadError, "cut_off"),
-    (aiohttp.ClientResponseError, "not_http"),
-    (aiohttp.ClientOSError, "reset"),
-)
-
-
-def detail_of(error: Exception) -> str:
-    """The text of a failure, without the library's repetition of the address."""
-    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
-    return str(cause) or type(error).__name__

@@ -21,7 +21,7 @@ from gateway.client.errors import (
     ServerFailed,
     TimedOut,
 )
-from gateway.client.results import Outcome, Prediction, Result, Timing
+from gateway.client.results import GroupAnswer, Outcome, Prediction, Result, Timing
 from gateway.client.retry import Bounds
 from gateway.client.sync import Client
 
@@ -36,6 +36,7 @@ __all__ = [
     "Client",
     "ClientError",
     "ConnectionLost",
+    "GroupAnswer",
     "NotAllowed",
     "NotFound",
     "Outcome",

@@ -59,10 +59,10 @@ class Connections:
             began = time.perf_counter()
             status, answer, headers = await self._exchange(url, pictures, timeout_s)
             client_ms = (time.perf_counter() - began) * 1000
-        except ValueError as error:
-            return [error_of("not_json", str(error), status=200)] * len(pictures)
         except (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-            return [error_of(_code_of(error), _detail_of(error))] * len(pictures)
+            return [error_of(code_of(error), detail_of(error))] * len(pictures)
+        except ValueError as error:  # after the others: a certificate that is not believed is one, too
+            return [error_of("not_json", str(error), status=200)] * len(pictures)
         if status != 200:
             return [_refusal(status, answer, headers)] * len(pictures)
         return _outcomes(answer, pictures, reading(client_ms, headers))
@@ -183,12 +183,12 @@ async def _read_answer(response: aiohttp.ClientResponse) -> object:
         return {"detail": text}
 
 
-def _code_of(error: Exception) -> str:
+def code_of(error: Exception) -> str:
     """One short word for a failure without an answer."""
     for kinds, code in _CODES:
         if isinstance(error, kinds):
             return code
-    return "reset"
+    return type(error).__name__
 
 
 _CODES: Sequence[tuple[type[BaseException] | tuple[type[BaseException], ...], str]] = (
@@ -201,10 +201,11 @@ _CODES: Sequence[tuple[type[BaseException] | tuple[type[BaseException], ...], st
     ((aiohttp.ClientPayloadError, asyncio.IncompleteReadError), "cut_off"),
     (aiohttp.ClientHttpProxyError, "refused"),
     (aiohttp.ClientResponseError, "not_http"),
+    (aiohttp.ClientOSError, "reset"),
 )
 
 
-def _detail_of(error: Exception) -> str:
+def detail_of(error: Exception) -> str:
     """The text of a failure, without the library's repetition of the address."""
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
     return str(cause) or type(error).__name__

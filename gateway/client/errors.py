@@ -108,6 +108,7 @@ _KINDS: dict[str, type[ClientError]] = {
     "unsupported_media_type": BadPicture,
     "unreadable": BadPicture,
     "bad_request": BadCall,
+    "unsupported": BadCall,
     "expectation_failed": BadCall,
     "headers_too_large": BadCall,
     "unauthenticated": NotAllowed,
@@ -170,5 +171,5 @@ def error_of(
     code: str, detail: str = "", *, status: int = 0, request_id: str = "", retry_after_s: float | None = None
 ) -> ClientError:
     """The error of this code, or by the status where the code is not known."""
-    kind = _KINDS.get(code) or _BY_STATUS.get(status, BadAnswer)
+    kind = _KINDS.get(code) or _BY_STATUS.get(status, BadAnswer if status else ConnectionLost)
     return kind(code, detail, status=status, request_id=request_id, retry_after_s=retry_after_s)

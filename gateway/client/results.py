@@ -1,6 +1,6 @@
 """What an answer says, typed and frozen: labels, who answered, and where the time went.
 
-An answer is a stranger's text until it was looked at here. What a newer gateway adds is in `Result.answer`.
+An answer is a stranger's text until it was looked at here. What a newer gateway adds is in `Result.document`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.client.errors import ClientError, error_of
 
@@ -24,6 +25,17 @@ class Prediction:
     label: str
     probability: float
     """From 0 to 1."""
+
+
+@dataclass(frozen=True)
+class GroupAnswer:
+    """What a `query` is answered with: whether the picture shows one of a named group of classes."""
+
+    name: str
+    is_yes: bool
+    """Whether the probability is at least one half."""
+    probability: float
+    """The sum of the group's classes."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +74,11 @@ class Result:
     version: str
     """Of the model; empty where the worker does not say."""
     weights: str
-    """Where the model's weights come from; empty where the answer does not say."""
+    """`random` for a model that was never trained; empty for any other."""
     predictions: Sequence[Prediction]
-    """The likeliest first."""
+    """The likeliest first; none for a `query`."""
+    group: GroupAnswer | None
+    """The answer to a `query`; None for labels."""
     worker: str
     """Who answered; empty for a worker without a gateway."""
     request_id: str
@@ -74,23 +88,23 @@ class Result:
     timing: Timing
     tries: int
     """1 if the first one was answered."""
-    answer: Mapping[str, object]
+    document: Mapping[str, object]
     """The whole answer, with what has no name here."""
 
     @property
     def label(self) -> str:
-        """Of the likeliest class."""
+        """Of the likeliest class. Raises IndexError for a `query`, which asks for none."""
         return self.predictions[0].label
 
     @property
     def index(self) -> int:
-        """Of the likeliest class."""
+        """Of the likeliest class, as `label`."""
         return self.predictions[0].index
 
     @property
     def probability(self) -> float:
-        """Of the likeliest class."""
-        return self.predictions[0].probability
+        """Of the likeliest class, or of the group that was asked for."""
+        return self.group.probability if self.group else self.predictions[0].probability
 
 
 Outcome = Result | ClientError
@@ -114,20 +128,20 @@ def result_of(name: str, entry: object, reading: Reading) -> Outcome:
     if "code" in entry and isinstance(status, int):
         return error_of(str(entry["code"]), str(entry.get("detail", "")), status=status, request_id=reading.request_id)
     try:
-        predictions = tuple(
-            Prediction(int(one["index"]), str(one["label"]), float(one["probability"])) for one in entry["predictions"]
-        )
+        group = _group(entry) if "query" in entry else None
+        predictions = () if group else _predictions(entry)
     except (KeyError, TypeError, ValueError):
         return error_of("no_predictions", status=200, request_id=reading.request_id)
-    if not predictions:
+    if not predictions and group is None:
         return error_of("no_predictions", status=200, request_id=reading.request_id)
     batch_size = entry.get("batch_size")
     return Result(
         name=name,
         model=_text(entry, "model"),
-        version=_text(entry, "version"),
+        version=_text(entry, "model_version"),
         weights=_text(entry, "weights"),
         predictions=predictions,
+        group=group,
         worker=_text(entry, "worker"),
         request_id=_text(entry, "request_id") or reading.request_id,
         batch_size=batch_size if isinstance(batch_size, int) else None,
@@ -138,7 +152,7 @@ def result_of(name: str, entry: object, reading: Reading) -> Outcome:
             reading.timing.is_shared,
         ),
         tries=reading.tries,
-        answer=entry,
+        document=entry,
     )
 
 
@@ -163,6 +177,18 @@ def stages_of_header(header: str) -> dict[str, float]:
                 except ValueError:
                     break
     return stages
+
+
+def _predictions(entry: Mapping[str, Any]) -> tuple[Prediction, ...]:
+    """Any: JSON. Raises KeyError, TypeError and ValueError for what is none."""
+    return tuple(
+        Prediction(int(one["index"]), str(one["label"]), float(one["probability"])) for one in entry["predictions"]
+    )
+
+
+def _group(entry: Mapping[str, Any]) -> GroupAnswer:
+    """Any: JSON. Raises KeyError, TypeError and ValueError for what is none."""
+    return GroupAnswer(str(entry["query"]), bool(entry["answer"]), float(entry["probability"]))
 
 
 def _text(entry: Mapping[str, object], member: str) -> str:

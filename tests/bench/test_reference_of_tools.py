@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from bench import client, wan
-from bench.classification.gateway import LOST
 from bench.classification.labels import Truth
 from bench.classification.report import Walk, as_json
-from bench.classification.score import Prediction, Result, score
+from bench.classification.score import Result, score
 from bench.network import carrier, jitter, profile, relay
 from bench.network.profile import PROFILES, Profile, Way, in_words
 from bench.network.tally import Tally
+from gateway.client import Prediction
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 WAN = (REFERENCE / "bench-wan.md").read_text(encoding="utf-8")
@@ -109,4 +109,11 @@ def test_each_member_of_the_clients_object_is_described() -> None:
 def test_each_reason_is_described() -> None:
     """Those of a lost connection, and those that the client itself gives."""
     described = {name for row in rows(CLIENT, "Reasons") for name in names(row[0])}
-    assert described == LOST | {"unreadable", "no_predictions", "bad_answer", "not_json", "http_STATUS", "not_sent"}
+    assert described == {"refused", "closed", "reset", "cut_off", "timeout"} | {
+        "unreadable",
+        "no_predictions",
+        "bad_answer",
+        "not_json",
+        "http_STATUS",
+        "not_sent",
+    }

@@ -25,7 +25,6 @@ def test_pictures_are_found_by_suffix_below_the_folder(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x" * len(name))
     found = list_pictures(tmp_path)
     assert [picture.name for picture in found] == ["a/z.jpeg", "b.PNG", "c.jpg"]
-    assert [picture.content_type for picture in found] == ["image/jpeg", "image/png", "image/jpeg"]
     assert [picture.size_bytes for picture in found] == [8, 5, 5]
 
 

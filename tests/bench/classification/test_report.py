@@ -9,7 +9,8 @@ from rich.console import Console
 
 from bench.classification.labels import Truth
 from bench.classification.report import Walk, as_json, lines, show
-from bench.classification.score import Prediction, Result, score
+from bench.classification.score import Result, score
+from gateway.client import Prediction
 
 RESULTS = [
     Result("b.png", [Prediction(2, "dog", 0.75), Prediction(1, "cat", 0.2)], "w2", truth=Truth(1, "cat")),

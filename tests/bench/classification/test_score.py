@@ -6,7 +6,8 @@ import pytest
 
 from bench.classification.labels import Truth
 from bench.classification.report import wilson
-from bench.classification.score import Confusion, Prediction, Result, score
+from bench.classification.score import Confusion, Result, score
+from gateway.client import Prediction
 
 CAT, DOG = Truth(1, "cat"), Truth(2, "dog")
 

@@ -13,7 +13,7 @@ import pytest
 from bench.load.clock import NS, SystemClock
 from bench.load.sample import INTERRUPTED, NOT_SENT, Sample
 from bench.load.target import Picture, Target, tls_context
-from bench.load.transport import HttpTransport, server_timing
+from bench.load.transport import HttpTransport
 from tests.support.certificates import made
 from tests.support.scripted_server import Reply, answer, scripted_server
 
@@ -246,18 +246,3 @@ async def test_another_ca_is_a_reason(certificates: Path, tmp_path: Path) -> Non
     ):
         assert (await send(transport)).reason == "tls"
         assert "CERTIFICATE_VERIFY_FAILED" in transport.last_detail
-
-
-@pytest.mark.parametrize(
-    ("header", "stages"),
-    [
-        ("auth;dur=0.021, total;dur=8.250", [("auth", 0.021), ("total", 8.25)]),
-        ('miss, db;desc="x";dur=53, app;dur="47.2"', [("db", 53), ("app", 47.2)]),
-        ("a;dur=fast, b;dur=1", [("b", 1)]),
-        ("", []),
-        (",".join(f"s{n};dur=1" for n in range(100)), [(f"s{n}", 1) for n in range(32)]),
-    ],
-)
-def test_server_timing(header: str, stages: list[tuple[str, float]]) -> None:
-    """Names and milliseconds; what has no duration, or none that is a number, is left out; 32 entries are enough."""
-    assert list(server_timing(header)) == stages
