@@ -1,7 +1,8 @@
 """`python bench/compare.py A B`: two results of bench/test.py side by side, or one that holds both (`--ab`).
 
 Says that something is better only where the interval of the ratio leaves out 1. Refuses to compare a result with
-itself, and to hide that two results were not measured in one run.
+itself, and to hide that two results were not measured in one run. Two results of bench.peers, or a baseline and one,
+are compared by their ratios to the same peers.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 if not __package__:  # started as a file: python looks for modules beside it, and ours begin one folder up
@@ -18,6 +20,8 @@ if not __package__:  # started as a file: python looks for modules beside it, an
 from bench import terminal
 from bench.comparison import comparison, regressions, sides_of
 from bench.errors import BenchError
+from bench.peers.baseline import changes, is_result, read_ratios
+from bench.peers.table import grid_of, show
 from bench.report import ratios
 from bench.report.files import finite, read_result
 from bench.report.html import write_page
@@ -35,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if len({path.resolve() for path in flags.results}) < len(flags.results) or len(flags.results) > 2:
             raise BenchError("name one interleaved result, or two different ones")
+        if all(is_result(path) for path in flags.results):
+            return _of_peers(flags, errors)
         first, second = sides_of([read_result(path) for path in flags.results])
         found = comparison(first, second, flags.seed)
     except BenchError as error:
@@ -53,6 +59,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     worse = regressions(found, flags.tolerance / 100) if flags.relative else []
     if worse:
         errors.print(f"compare: {second.name} is worse than {first.name}: {', '.join(worse)}")
+    return WORSE if worse else GOOD
+
+
+def _of_peers(flags: argparse.Namespace, errors: terminal.Terminal) -> int:
+    """The same for results of bench.peers. Raises BenchError."""
+    if len(flags.results) < 2:
+        raise BenchError("name a second result of bench.peers, or a baseline before this one")
+    if flags.out is not None:
+        raise BenchError("--out: results of bench.peers have no common report")
+    found = changes(*(read_ratios(path) for path in flags.results))
+    if flags.json:
+        terminal.plain().print(json.dumps([asdict(one) for one in found], indent=2))
+    else:
+        show(terminal.output(), grid_of(found))
+    worse = [one.text for one in found if one.is_worse(flags.tolerance / 100)] if flags.relative else []
+    if worse:
+        errors.print(f"compare: {flags.results[1]} is worse than {flags.results[0]}: {'; '.join(worse)}")
     return WORSE if worse else GOOD
 
 

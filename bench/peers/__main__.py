@@ -16,6 +16,7 @@ from types import FrameType
 
 from rich.console import Console
 
+from bench import terminal
 from bench.errors import BenchError, printable
 from bench.flags import count, positive
 from bench.peers.document import Comparison
@@ -51,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         vars(flags).update(SMOKE)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)  # whoever ends us ends what we started
-    width = None if sys.stdout.isatty() else FILE_WIDTH
-    console = Console(soft_wrap=True, highlight=False, emoji=False, markup=False, width=width)
-    errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False, markup=False)
+    console, errors = terminal.output(), terminal.errors()
+    if not console.is_terminal:
+        console.width = FILE_WIDTH
     who = lineup([one for one in SYSTEMS if one.name in flags.systems])
     for name, why in who.skipped.items():
         console.print(f"skipped: {name}: {why}")
@@ -68,22 +69,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         errors.print("peers: interrupted; everything that was started has ended")
         return INTERRUPTED
-    return _report(comparison, flags.out, console, errors)
+    _show(comparison, console)
+    return _written(comparison, flags, errors)
 
 
-def _report(comparison: Comparison, out: Path | None, console: Console, errors: Console) -> int:
+def _show(comparison: Comparison, console: Console) -> None:
     for grid in comparison.grids():
         show(console, grid)
     for name, why in comparison.skipped.items():
         console.print(f"skipped: {name}: {why}")
     for name, why in comparison.broken.items():
         console.print(f"! {printable(f'{name}: {why}')}")
-    if out is not None:
-        try:
-            comparison.write(out)
-        except BenchError as error:
-            errors.print(f"peers: {error}")
-            return NOT_WRITTEN
+
+
+def _written(comparison: Comparison, flags: argparse.Namespace, errors: Console) -> int:
+    """The exit status."""
+    try:
+        if flags.out is not None:
+            comparison.write(flags.out)
+        if flags.baseline is not None:
+            comparison.write_baseline(flags.baseline)
+    except BenchError as error:
+        errors.print(f"peers: {error}")
+        return NOT_WRITTEN
     return BROKEN if comparison.broken else GOOD
 
 
@@ -105,16 +113,17 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--sizes", nargs="+", type=count, default=[1000, 100_000, 1_000_000], metavar="BYTES")
     made.add_argument("--concurrency", nargs="+", type=count, default=[1, 4, 32], metavar="N")
     made.add_argument("--rounds", type=count, default=3, metavar="N", help="of all systems (default: 3)")
-    made.add_argument("--block", type=positive, default=1.2, metavar="S", help="of one system (default: 1.2)")
+    made.add_argument("--block", type=positive, default=1.5, metavar="S", help="of one system (default: 1.5)")
     made.add_argument(
         "--slow", nargs="*", choices=NAMES, default=NAMES, metavar="NAME", help="over it too (default: each tunnel)"
     )
-    made.add_argument("--slow-rounds", type=count, default=2, metavar="N", help="of idling and upload (default: 2)")
-    made.add_argument("--slow-idle", type=positive, default=5.0, metavar="S", help="of each (default: 5)")
+    made.add_argument("--slow-rounds", type=count, default=1, metavar="N", help="of idling and upload (default: 1)")
+    made.add_argument("--slow-idle", type=positive, default=7.0, metavar="S", help="of idling (default: 7)")
     made.add_argument("--upload", type=count, default=20_000_000, metavar="BYTES", help="(default: 20000000)")
     made.add_argument("--seed", type=int, default=1, help="of the order and of the slow link (default: 1)")
     made.add_argument("--smoke", action="store_true", help="two sizes, short: whether everything works")
-    made.add_argument("--out", type=Path, metavar="DIR", help="results.json, peers.md and peers.svg are written here")
+    made.add_argument("--out", type=Path, metavar="DIR", help="peers.json, peers.md and peers.svg are written here")
+    made.add_argument("--baseline", type=Path, metavar="FILE", help="the ratios alone are written here, for compare.py")
     return made
 
 

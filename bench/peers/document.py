@@ -1,4 +1,4 @@
-"""What a comparison leaves: results.json with every number, peers.md with the tables, peers.svg."""
+"""What a comparison leaves: peers.json with every number, peers.md with the tables, peers.svg with a picture."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.peers.bars import Bar, bars_of
+from bench.peers.baseline import FILE, SCHEMA, Ratio, as_json, baseline_of, ratios_of
 from bench.peers.measure import Plan
 from bench.peers.picture import draw
 from bench.peers.results import Cell, Key
@@ -17,8 +18,7 @@ from bench.peers.system import Kind, System
 from bench.peers.table import Grid, grids, markdown
 from bench.report.files import write_json
 
-SCHEMA = "bench.peers 1"
-RESULTS, TABLES, PICTURE = "results.json", "peers.md", "peers.svg"
+TABLES, PICTURE = "peers.md", "peers.svg"
 
 
 @dataclass
@@ -43,6 +43,12 @@ class Comparison:
         """Of this run."""
         return bars_of(self.cells, [one.name for one in self.systems if one.kind is Kind.TUNNEL], self.slow)
 
+    def ratios(self) -> list[Ratio]:
+        """To compare with another run's."""
+        ours = [one.name for one in self.systems if one.kind is Kind.OURS]
+        others = [one.name for one in self.systems if one.kind is not Kind.OURS]
+        return list(ratios_of(self.cells, ours, others))
+
     def grids(self) -> list[Grid]:
         """Its tables."""
         measured = grids([one.name for one in self.systems], self.cells, self.peaks, self.slow, self.bars())
@@ -65,14 +71,19 @@ class Comparison:
             "cells": [asdict(cell) for cell in self.cells.values()],
             "peaks": [{"system": name, "size": size, **peak} for (name, size), peak in self.peaks.items()],
             "slow": [{**asdict(one), "extra_ms": one.extra_ms} for one in self.slow],
+            "ratios": as_json(self.ratios()),
             "bars": [{**asdict(bar), "verdict": bar.verdict} for bar in self.bars()],
         }
 
     def write(self, directory: Path) -> None:
         """The files. Raises BenchError."""
-        write_json(directory / RESULTS, self.as_json())
+        write_json(directory / FILE, self.as_json())
         said = self.environment
         where = f"{said['cpu']}, {said['usable_cores']} cores, {said['system']}, {self.started:%Y-%m-%d}"
         parts = [f"`{said['command']}`\n\n{where}\n", *(markdown(grid) for grid in self.grids())]
         (directory / TABLES).write_text("\n".join(parts), encoding="utf-8")
         draw(directory / PICTURE, self.systems, self.cells)
+
+    def write_baseline(self, file: Path) -> None:
+        """What later runs are compared with. Raises BenchError."""
+        write_json(file, baseline_of(self.as_json()))

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bench.errors import printable
 from bench.peers.bars import Bar, bytes_text
+from bench.peers.baseline import Change
 from bench.peers.results import Cell, Key
 from bench.peers.slow_link import Slow
 from bench.peers.system import PRIVATE, PUBLIC, UPSTREAM
@@ -128,6 +129,14 @@ def _bars(bars: Sequence[Bar]) -> Grid:
         for bar in bars
     ]
     return Grid("this project by the best tunnel", ["", "ratio", "by round", "best", "aimed at", ""], rows)
+
+
+def grid_of(changes: Sequence[Change]) -> Grid:
+    """Two runs, each side by side with the same peers."""
+    rows = [
+        [one.text, f"{one.change:.3f}", f"{one.low:.2f} to {one.high:.2f}", ", ".join(one.peers)] for one in changes
+    ]
+    return Grid("second by first, beside the same peers", ["", "ratio", "by round", "beside"], rows)
 
 
 def show(console: Console, grid: Grid) -> None:
