@@ -1,8 +1,8 @@
 """`python -m bench.load`: how fast the generator is, against a server that does nothing, on this machine.
 
 The server is a process of its own that reads a body and answers; what is left is the generator's. Prints the rate, the
-send lag, the generator's own CPU time for a request and its memory. It judges nothing: a busy machine gives bad
-numbers.
+send lag, the generator's own CPU time for a request, how long it waited for a core, and its memory. It judges nothing:
+a busy machine gives bad numbers.
 """
 
 from __future__ import annotations
@@ -62,15 +62,14 @@ async def _measure(target: Target, rate: float, duration_s: float) -> None:
         async with HttpTransport(target, clock) as transport:
             gc.collect()
             gc.freeze()
-            before = _anonymous_kb()
-            began_s = time.process_time()
+            before_kb, waited_ns, began_s = _anonymous_kb(), _waited_ns(), time.process_time()
             run = await Generator(plan, transport, clock, recorder).run()
-            cpu_s = time.process_time() - began_s
+            cpu_s, waited_ns = time.process_time() - began_s, _waited_ns() - waited_ns
             gc.unfreeze()
-        _show(run, rate, cpu_s, before)
+        _show(run, rate, cpu_s, waited_ns, before_kb)
 
 
-def _show(run: Run, rate: float, cpu_s: float, before_kb: int) -> None:
+def _show(run: Run, rate: float, cpu_s: float, waited_ns: int, before_kb: int) -> None:
     measured = run.samples.measured()
     ok = measured.take(measured.is_ok)
     lags = np.sort(measured.lag_ns[measured.is_sent]) / 1e6
@@ -79,9 +78,17 @@ def _show(run: Run, rate: float, cpu_s: float, before_kb: int) -> None:
     sys.stdout.write(
         f"asked {rate:g}/s, achieved {len(ok) / seconds:.1f}/s, failed {len(measured) - len(ok)}; "
         f"send lag p50 {p50:.3f} ms, p99 {p99:.3f} ms; {cpu_s / len(run.samples) * 1e6:.0f} us of CPU a request, "
-        f"{cpu_s / ((run.ended_ns - run.started_ns) / NS):.0%} of a core; "
+        f"{cpu_s / ((run.ended_ns - run.started_ns) / NS):.0%} of a core, "
+        f"{waited_ns / (run.ended_ns - run.started_ns):.1%} of the time without one; "
         f"memory {before_kb / 1024:.1f} MiB before, {_anonymous_kb() / 1024:.1f} MiB after\n"
     )
+
+
+def _waited_ns() -> int:
+    """How long this process wanted a core and had none: lag that is the machine's; 0 where the system does not say."""
+    with contextlib.suppress(OSError):
+        return int(Path("/proc/self/schedstat").read_text().split()[1])
+    return 0
 
 
 def _anonymous_kb() -> int:

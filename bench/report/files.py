@@ -89,6 +89,7 @@ def read_result(directory: Path) -> Result:
         summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
         if not isinstance(summary, dict) or summary.get("schema") != SCHEMA:
             raise BenchError(f"{directory / SUMMARY} is not of schema {SCHEMA}: it was written by another version")
+        summary.setdefault("networks", [])  # a result of before there were any
         table = pyarrow.parquet.read_table(directory / PARQUET)
         return Result(directory, from_table(table), summary)
     except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:

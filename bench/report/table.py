@@ -48,7 +48,7 @@ def network_line(network: Summary) -> str:
     arm = f" before {network['arm']}" if network["arm"] else ""
     adds = network["adds_ms"]
     return (
-        f"network{arm}: {network['profile']}, seed {network['seed']}: {network['text']}. The relay itself adds "
+        f"Network{arm}: {network['profile']}, seed {network['seed']}: {network['text']}. The relay itself adds "
         f"{adds['p50']:.3f} ms to a round trip at p50, {adds['p99']:.3f} ms at p99"
     )
 
