@@ -10,7 +10,7 @@ from bench.peers.rathole import Rathole
 from bench.peers.server_mode import Direct, NginxOverWorkers
 from bench.peers.ssh import Ssh
 from bench.peers.system import System
-from bench.peers.this_project import EchoBackend
+from bench.peers.this_project import EchoBackend, HttpBackend
 
 SYSTEMS: tuple[System, ...] = (
     Direct(),
@@ -22,4 +22,5 @@ SYSTEMS: tuple[System, ...] = (
     Rathole(),
     Piko(),
     EchoBackend(),
+    HttpBackend(),
 )

@@ -7,6 +7,7 @@ backend, which hands requests to the same server as every peer does: the like-fo
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import Iterator
 
 from bench.errors import BenchError
@@ -15,7 +16,7 @@ from bench.peers.closed_loop import Address
 from bench.peers.system import PRIVATE, PUBLIC, Ground, Kind, Running
 from demo.stack import Stack, StackError
 
-MODEL = "echo"
+MODEL, SERVICE = "echo", "server"
 WORKER = "worker"
 
 
@@ -35,6 +36,25 @@ class EchoBackend:
         """As the protocol says."""
         with _started(ground, "--backend", "echo", "--echo-model", MODEL) as stack:
             yield _running(stack, f"/inference/{MODEL}", uses_upstream=False)
+
+
+class HttpBackend:
+    """The worker passes requests on to the server beside it."""
+
+    name = "http"
+    title = "this project, http backend"
+    kind = Kind.OURS
+
+    def missing(self) -> str:
+        """What to install: the worker parses HTTP with a library of its own extra."""
+        return "" if importlib.util.find_spec("httptools") else "there is no httptools: pip install '.[http]'"
+
+    @contextlib.contextmanager
+    def start(self, ground: Ground) -> Iterator[Running]:
+        """As the protocol says."""
+        upstream = f"{SERVICE}=http://127.0.0.1:{ground.upstream_port}"
+        with _started(ground, "--backend", "http", "--upstream", upstream) as stack:
+            yield _running(stack, f"/tunnel/{SERVICE}/", uses_upstream=True)
 
 
 @contextlib.contextmanager
