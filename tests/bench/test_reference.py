@@ -12,8 +12,8 @@ import pytest
 from bench import test as program
 from bench.flags import parser
 from bench.load.sample import INTERRUPTED, NOT_SENT, ROW
-from bench.load.transport import _REASONS
 from bench.measure.percentiles import least_n
+from gateway.client.connection import _CODES
 from tests.support.summaries import example_samples, example_summary
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "bench.md").read_text(encoding="utf-8")
@@ -31,11 +31,11 @@ def first_cells(title: str) -> list[str]:
 
 
 def members(value: object) -> Iterator[str]:
-    """Every key, at every depth, but those that are names of stages, statuses or percentiles."""
+    """Every key, at every depth, but those that are names of stages, statuses or percentiles, or of a relay."""
     if isinstance(value, dict):
         for key, one in value.items():
             yield key
-            if key not in ("parts", "statuses", "pdv", "environment"):
+            if key not in ("parts", "statuses", "pdv", "environment", "relay"):
                 yield from members(one)
     elif isinstance(value, list):
         for one in value:
@@ -76,7 +76,7 @@ def test_each_member_of_the_summary_is_described() -> None:
 
 def test_each_reason_is_described() -> None:
     """The client's own words for a failure, and no other."""
-    ours = {reason for _, reason in _REASONS}
+    ours = {reason for _, reason in _CODES}
     assert set(first_cells("Failures")) == {*ours, NOT_SENT, INTERRUPTED, "not_json"}
 
 
