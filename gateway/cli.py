@@ -1,4 +1,4 @@
-"""The command line `gateway`: serve, check a configuration, and (from credentials_cli.py) keys and tokens.
+"""The command line `gateway`: serve, check a configuration, and (from files of their own) classify, keys and tokens.
 
 Exits 0 after a drain in which all was finished, 1 when something could not be done, 2 for a command line or a
 configuration that cannot be used, before any port is opened.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 
-from gateway import credentials_cli
+from gateway import classify_cli, credentials_cli
 from gateway.app import CannotListen, Gateway
 from gateway.config import Config, ConfigError, load
 from gateway.files import FileError
@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _with_configuration(commands, "serve", _serve, "serve clients and workers until SIGTERM, then drain")
     _with_configuration(commands, "check", _check, "say whether the configuration can be used, without serving")
+    classify_cli.register(commands)
     credentials_cli.register(commands)
     return parser
 

@@ -146,7 +146,7 @@ def result_of(name: str, entry: object, reading: Reading) -> Outcome:
         request_id=_text(entry, "request_id") or reading.request_id,
         batch_size=batch_size if isinstance(batch_size, int) else None,
         timing=Timing(
-            stages_of(entry.get("timing_ms")) or reading.timing.stages_ms,
+            reading.timing.stages_ms or stages_of(entry.get("timing_ms")),  # the header has the total, too
             reading.timing.client_ms,
             reading.timing.waited_ms,
             reading.timing.is_shared,
