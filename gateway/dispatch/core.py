@@ -106,8 +106,9 @@ class Core:
         self._queues[ticket.job.model].push(ticket)
         return None
 
-    def cancel(self, ticket: Ticket, outcome: str, now: float) -> None:
-        """Nobody waits for the answer any more. Safe at every stage, so it can stand in a `finally`."""
+    def cancel(self, ticket: Ticket, outcome: str, now: float) -> bool:
+        """Nobody waits for the answer any more. Safe at every stage, so it can stand in a `finally`; False when the job
+        had ended already."""
         if ticket.stage is Stage.QUEUED:
             self._queues[ticket.job.model].remove(ticket)
             self._changed[ticket.job.model] = None
@@ -117,8 +118,9 @@ class Core:
             is_fault = now >= ticket.deadline and self.fleet.is_wedged(replica, now - ticket.assigned_at)
             self._give_back(ticket, Verdict.FAILED if is_fault else Verdict.NONE, None, now)
         else:
-            return
+            return False
         self._end(ticket, outcome)
+        return True
 
     @property
     def live_jobs(self) -> int:
@@ -168,12 +170,13 @@ class Core:
 
     def advance(self, now: float) -> list[Effect]:
         """Makes every assignment that can be made, and returns what is to be done, in order."""
-        self._expire(now)
+        if self._deadlines and self._deadlines[0][0] <= now:
+            self._expire(now)
         if now >= self._next_tick:
             self._next_tick = now + self._settings.tick_s
             self._tick(now)
-        for model in [model for model, when in self._reconsider.items() if when <= now]:
-            self._changed[model] = None
+        if self._reconsider:
+            self._changed.update((model, None) for model, when in self._reconsider.items() if when <= now)
         while self._changed:
             self._assign(self._changed.popitem()[0], now)
         effects, self._effects = self._effects, []

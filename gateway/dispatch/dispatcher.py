@@ -34,6 +34,7 @@ from gateway.dispatch.model import (
     ExchangeError,
     ExchangeFailed,
     ExchangeRefused,
+    Held,
     Job,
     Link,
     LoadReport,
@@ -98,7 +99,7 @@ class Dispatcher:
                 reply = await self._answer(ticket, stack)
                 yield reply
                 if ticket.stage is Stage.RUNNING:
-                    self._core.answered(ticket, measured_service_s(reply.timing.worker_s), self._clock.now())
+                    self._answered(ticket, reply)
         except ExchangeError as error:  # while the answer was being read: too late for another worker
             raise (self._fail(ticket, error, may_retry=False) or error) from error
         except GatewayError as error:
@@ -110,10 +111,11 @@ class Dispatcher:
             outcome = DeadlineExceeded.code
             raise DeadlineExceeded(f"no answer before the deadline, after {ticket.attempts} attempts") from error
         finally:
-            self._core.cancel(ticket, outcome, self._clock.now())
+            was_live = self._core.cancel(ticket, outcome, self._clock.now())
             del self._waiters[ticket]
             self._look_idle()
-            self._advance()
+            if was_live:
+                self._advance()
 
     @contextmanager
     def open_request(self) -> Iterator[None]:
@@ -218,29 +220,34 @@ class Dispatcher:
             chosen = await waiter.chosen
             if isinstance(chosen, GatewayError):
                 raise chosen
-            waiter.chosen = asyncio.Future()
             try:
                 return await self._attempt(ticket, chosen, stack)
             except ExchangeError as error:
+                waiter.chosen = asyncio.Future()
                 final = self._fail(ticket, error, may_retry=True)
                 if final is not None:
                     raise final from error
-                self._advance()
 
     async def _attempt(self, ticket: Ticket, replica: Replica, stack: AsyncExitStack) -> Reply:
-        async with AsyncExitStack() as attempt:
-            reply = await attempt.enter_async_context(replica.link.exchange(ticket.job))
-            timing = reply.timing
-            timing.queue_s, timing.attempts, timing.worker = ticket.queue_s, ticket.attempts, replica.worker
-            if ticket.job.is_stream:
-                self._core.began_answer(ticket)
-            if ticket.job.is_stream or _declared_bytes(reply.metadata) > self._settings.reply_hold_bytes:
-                stack.push_async_exit(attempt.pop_all())
-                return reply
+        """One worker's answer: a short one is read to its end here, so that its slot is free and nothing can break it
+        any more; a long one, or a stream, is passed on as it comes, its exchange open on `stack`."""
+        reply = await stack.enter_async_context(replica.link.exchange(ticket.job))
+        timing = reply.timing
+        timing.queue_s, timing.attempts, timing.worker = ticket.queue_s, ticket.attempts, replica.worker
+        if ticket.job.is_stream:
+            self._core.began_answer(ticket)
+        if ticket.job.is_stream or _declared_bytes(reply.metadata) > self._settings.reply_hold_bytes:
+            return reply
+        try:
             body = await _whole(reply, self._settings.reply_hold_bytes)
-        self._core.answered(ticket, measured_service_s(timing.worker_s), self._clock.now())
+        finally:
+            await stack.aclose()
+        self._answered(ticket, reply)
+        return Reply(reply.status, reply.metadata, Held(body), timing)
+
+    def _answered(self, ticket: Ticket, reply: Reply) -> None:
+        self._core.answered(ticket, measured_service_s(reply.timing.worker_s), self._clock.now())
         self._advance()
-        return Reply(reply.status, reply.metadata, _once(body), timing)
 
     def _fail(self, ticket: Ticket, error: ExchangeError, *, may_retry: bool) -> GatewayError | None:
         """Tells the core; None when the job waits for another worker."""
@@ -248,7 +255,9 @@ class Dispatcher:
             failure = Failure.REFUSED
         else:
             failure = Failure.FAILED if isinstance(error, ExchangeFailed) else Failure.LOST
-        return self._core.failed(ticket, failure, str(error), self._clock.now(), may_retry=may_retry)
+        final = self._core.failed(ticket, failure, str(error), self._clock.now(), may_retry=may_retry)
+        self._advance()
+        return final
 
     async def _probe(self, replica: Replica) -> None:
         service_s, reason = None, ""
@@ -325,7 +334,3 @@ async def _whole(reply: Reply, limit_bytes: int) -> bytes:
         return await reply.read(limit_bytes)
     except ValueError as error:
         raise ExchangeFailed(f"the answer is longer than it declared: {error}") from error
-
-
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body

@@ -88,6 +88,33 @@ class Timing:
     attempts: int = 1
 
 
+class Held:
+    """A body that is here in full: an iterator of its one piece."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data: bytes | None = data
+
+    @property
+    def size(self) -> int:
+        """Bytes that were not taken yet."""
+        return len(self._data or b"")
+
+    def take(self) -> bytes:
+        """The whole of it; empty when it was taken before."""
+        data, self._data = self._data, None
+        return data or b""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._data is None:
+            raise StopAsyncIteration
+        return self.take()
+
+
 @dataclass(slots=True)
 class Reply:
     """A worker's answer. `body` is consumed once; leaving the exchange's context ends it early."""
@@ -101,6 +128,8 @@ class Reply:
 
     async def read(self, limit_bytes: int = 64 << 20) -> bytes:
         """The whole body. Raises ValueError if it is longer than `limit_bytes`."""
+        if isinstance(self.body, Held) and self.body.size <= limit_bytes:
+            return self.body.take()
         chunks: list[bytes | memoryview] = []
         size = 0
         async for chunk in self.body:

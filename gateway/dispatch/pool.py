@@ -95,6 +95,8 @@ class Pool:
         self.absent_since: float | None = now
         """Since when nobody takes jobs; None while somebody does."""
         self._rank = rank
+        self._tiers: dict[Replica, Ranking] = {}
+        """In which of the three a replica stands."""
 
     @property
     def ready_count(self) -> int:
@@ -117,11 +119,11 @@ class Pool:
 
     def place(self, replica: Replica, now: float) -> None:
         """Puts the replica where its counts say, or takes it out if it takes no jobs. Call after every change of it."""
-        self.idle.discard(replica)
-        self.ahead.discard(replica)
-        self.full.discard(replica)
+        if (tier := self._tiers.pop(replica, None)) is not None:
+            tier.discard(replica)
         if replica.takes_jobs:
-            self._tier(replica).add(replica, now)
+            tier = self._tiers[replica] = self._tier(replica)
+            tier.add(replica, now)
             self.absent_since = None
         elif self.absent_since is None and not self.ready_count:
             self.absent_since = now
