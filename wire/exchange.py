@@ -1,7 +1,7 @@
 """One exchange as one end sees it: what was sent, what came, what may follow.
 
-Both halves go HEAD -> BODY -> DONE; `_NEXT` is the whole table, and what is not in it is the peer's error. An exchange
-is over when its response is: a request body that is still being sent then is dropped.
+Both halves go HEAD -> BODY -> DONE; a frame that neither begins nor goes on with what is due is the peer's error. An
+exchange is over when its response is: a request body that is still being sent then is dropped.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import deque
 from enum import Enum, auto
 
 from .errors import LocalProtocolError
-from .frames import Buffer, Data, Frame, Request, Response, Trailers
+from .frames import Buffer, Data, Request, Response, Trailers
 from .window import ReceiveWindow, SendWindow
 
 _EMPTY = memoryview(b"")
@@ -24,12 +24,8 @@ class Half(Enum):
     DONE = auto()
 
 
-_NEXT: dict[tuple[Half, type[Frame]], Half] = {
-    (Half.HEAD, Request): Half.BODY,
-    (Half.HEAD, Response): Half.BODY,
-    (Half.BODY, Data): Half.BODY,
-    (Half.BODY, Trailers): Half.DONE,
-}
+_BEGINS = (Request, Response)
+_GOES_ON = (Data, Trailers)
 
 
 class BrokenBody(Exception):
@@ -53,11 +49,10 @@ class Incoming:
             if frame.end or frame.data:
                 raise BrokenBody(f"an informational response ({frame.head.status}) with a body")
             return
-        following = _NEXT.get((self.half, type(frame)))
-        if following is None:
+        if self.half is Half.DONE or not isinstance(frame, _BEGINS if self.half is Half.HEAD else _GOES_ON):
             raise BrokenBody(f"{type(frame).__name__.upper()} in state {self.half.name}")
         ends = isinstance(frame, Trailers) or frame.end
-        self.half = Half.DONE if ends else following
+        self.half = Half.DONE if ends else Half.BODY
 
     def count(self, size: int) -> None:
         """`size` more bytes of body came. Raises BrokenBody over the promised length, or at a short end."""

@@ -65,7 +65,7 @@ from .frames import (
     Trailers,
     Welcome,
 )
-from .limits import KIB, Limits
+from .limits import KIB, MIN_CHUNK_BYTES, Limits
 from .window import Path, ReceiveBudget, ReceiveWindow, SendWindow
 
 LOW_WATER_BYTES = 64 * KIB
@@ -106,6 +106,7 @@ class Session:
         self.role = role
         self.limits = limits
         self.state = State.OPENING
+        self._handlers = _HANDLERS[role, State.OPENING]
         self.path = Path(now)
         self.peer_is_draining = False
         self.rtt_s = 0.0
@@ -248,7 +249,7 @@ class Session:
                 token_expires_in_ms=_lifetime_ms(token_expires_in_s),
             )
         )
-        self.state = State.OPEN
+        self._open()
         self._control.append(message)
 
     def accept_token(self, expires_in_s: float) -> None:
@@ -323,7 +324,8 @@ class Session:
         if self._ack_is_due:
             self._ack_is_due, self._acknowledged_bytes = False, self._received_bytes
             return encode(Ack(self._received_bytes))
-        if self._heads_ahead_bytes >= self.path.chunk_bytes and (message := self._next_body(now)):
+        is_long_ago = MIN_CHUNK_BYTES <= self._heads_ahead_bytes >= self.path.chunk_bytes  # that a body had its turn
+        if is_long_ago and (message := self._next_body(now)):
             return message
         if self._heads:
             message = self._next_head(self._heads.popleft(), now)
@@ -379,7 +381,8 @@ class Session:
         return None
 
     def _sendable(self, outgoing: Outgoing) -> int:
-        return min(outgoing.next_bytes, self.path.chunk_bytes, outgoing.window.available)
+        size = min(outgoing.next_bytes, outgoing.window.available)
+        return size if size <= MIN_CHUNK_BYTES else min(size, self.path.chunk_bytes)
 
     def _take(self, exchange: Exchange, size: int, now: float) -> tuple[memoryview, int]:
         """The next `size` bytes of a body and the flags of the frame that carries them."""
@@ -423,7 +426,7 @@ class Session:
             if len(self._control) > MAX_WAITING_CONTROL:
                 raise RemoteProtocolError(f"{len(self._control)} control frames wait, and the peer does not read them")
             frame = decode(message)
-            handler = _HANDLERS[self.role, self.state].get(type(frame))
+            handler = self._handlers.get(type(frame))
             if handler is None:
                 raise RemoteProtocolError(f"{type(frame).__name__.upper()} is not for a {self.state.name} session here")
             handler(self, frame, now)
@@ -444,7 +447,7 @@ class Session:
     def _on_welcome(self, welcome: Welcome, now: float) -> None:
         if welcome.version != VERSION:
             raise RemoteProtocolError(f"the gateway chose version {welcome.version}", CloseCode.VERSION_UNSUPPORTED)
-        self.state = State.OPEN
+        self._open()
         self._peer_window = welcome.window
         self._silence_s = welcome.heartbeat_ms / 1000 * welcome.misses
         self._events.append(WelcomeReceived(welcome))
@@ -625,6 +628,10 @@ class Session:
         if exchange.outgoing.half is Half.HEAD and self._heads:
             self._heads = deque(head for head in self._heads if head.exchange != number)
         return exchange
+
+    def _open(self) -> None:
+        self.state = State.OPEN
+        self._handlers = _HANDLERS[self.role, State.OPEN]
 
     def _end(self, code: CloseCode, text: str, *, by_peer: bool) -> None:
         if self.state is State.ENDED:
