@@ -79,7 +79,7 @@ images:  ## builds the container images edge-gateway, server-opencv-dnn and serv
 
 .PHONY: clean
 clean:  ## removes the environment, the demo's keys, and what tools left behind
-	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov
+	rm -rf $(VENV) .demo .containers build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -17,6 +17,14 @@ from tests.test_imports import DOORS
 
 ROOT = Path(__file__).parents[1]
 LOCKS = ("requirements.lock", "requirements-tensorflow.lock")
+IMAGE_LOCKS = {
+    "docker/gateway/requirements.lock": ("gateway",),
+    "docker/opencv_dnn/requirements.lock": ("worker", "serve", "opencv", "models", "http"),
+    "docker/tf_gpu/requirements-cpu.lock": ("worker", "serve", "opencv", "models", "http", "tensorflow"),
+    "docker/tf_gpu/requirements.lock": ("worker", "serve", "opencv", "models", "http", "tensorflow", "cuda"),
+    "docker/build.lock": (),
+}
+"""What each image installs, and the extras that it is made for. The last builds the project's wheel."""
 PYTHONS = ("3.11", "3.12", "3.13")
 
 DISTRIBUTIONS = {
@@ -96,7 +104,37 @@ def test_tensorflow_lock_agrees_with_the_first() -> None:
     }
 
 
-@pytest.mark.parametrize("file", LOCKS)
+@pytest.mark.parametrize(("file", "extra_names"), IMAGE_LOCKS.items())
+def test_an_image_has_what_is_tested_and_no_more(file: str, extra_names: tuple[str, ...]) -> None:
+    """An image's lock holds its extras, in the versions that the tests run with, and none of the tools."""
+    pins = locked(file)
+    tested = locked(LOCKS[1]) | locked(LOCKS[0])
+    assert {name: tested[name] for name in pins if not name.startswith("nvidia-")} == {
+        name: version for name, version in pins.items() if not name.startswith("nvidia-")
+    }
+    for extra in extra_names:
+        for one in extras()[extra]:
+            assert one.specifier.contains(pins[canonicalize_name(one.name)]), f"{file} does not hold {one}"
+    assert not {"pytest", "mypy", "pyarrow", "matplotlib"} & pins.keys()
+    assert ("nvidia-cudnn-cu12" in pins) == ("cuda" in extra_names)
+    assert ("setuptools" in pins) == (not extra_names or "tensorflow" in extra_names)
+
+
+@pytest.mark.parametrize("image", ["gateway", "opencv_dnn", "tf_gpu"])
+def test_an_image_can_be_told_its_base_and_uses_its_locks(image: str) -> None:
+    """BASE_IMAGE has a pinned default that this project supports, and pip takes what the locks hold, nothing else."""
+    text = (ROOT / "docker" / image / "Dockerfile").read_text(encoding="utf-8")
+    base = re.search(r"^ARG BASE_IMAGE=python:(3\.\d+)\.\d+-slim-bookworm$", text, re.MULTILINE)
+    assert base is not None
+    assert base[1] in PYTHONS
+    assert set(re.findall(r"\bdocker/[\w./-]+\.lock", text)) == {
+        file for file in IMAGE_LOCKS if file.startswith(f"docker/{image}/") or file == "docker/build.lock"
+    }
+    installs = re.findall(r"install --quiet ([^&\n]*)", text)
+    assert all("--require-hashes" in one or "--no-deps --no-index" in one for one in installs), installs
+
+
+@pytest.mark.parametrize("file", [*LOCKS, *IMAGE_LOCKS])
 def test_a_lock_names_no_index(file: str) -> None:
     """Where packages come from is the installer's choice: a lock names versions and hashes, no host and no path."""
     assert not re.search(r"://|^-|/simple", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)

@@ -1,7 +1,8 @@
 """The project's images, built and run by podman or docker for one test module; nothing of it outlives the module.
 
-Only where TEST_IMAGES=1 asks for it, as `.ci/run` does: building takes minutes and a registry, or a BASE_IMAGE that is
-here already. Everything else is `make images`' own: CONTAINER_ENGINE, BASE_IMAGE, BUILD_ARGS.
+Only where TEST_IMAGES asks for it: 1 builds them by `make images`, with its CONTAINER_ENGINE, BASE_IMAGE and
+BUILD_ARGS, which takes minutes and a registry, or a base image that is here already; `built` takes those that are
+there, as `.ci/run` does.
 """
 
 from __future__ import annotations
@@ -132,19 +133,21 @@ class Engine:
 
 def container_engine() -> Engine:
     """The engine, with the images built. Skips the test that asks for it where that cannot be."""
-    if os.environ.get("TEST_IMAGES") != "1":
+    wanted = os.environ.get("TEST_IMAGES", "")
+    if wanted not in ("1", "built"):
         pytest.skip("images are built and run where TEST_IMAGES=1 asks for it (.ci/run does)")
     command = os.environ.get("CONTAINER_ENGINE") or shutil.which("podman") or shutil.which("docker")
     if command is None:
         pytest.skip("neither podman nor docker is here")
     if os.geteuid() != 0:
         pytest.skip("images are run as root here: files are given to the images' own user")
-    build_images()
+    if wanted == "1":
+        build_images()
     return Engine(command)
 
 
 def build_images() -> None:
-    """`make images`: quick where they are built already. CUDA's 4 GB are left out: no test here has a GPU."""
+    """By `make images`. CUDA's libraries are left out: no test here has a GPU."""
     command = ["make", "--no-print-directory", "images", "CUDA=0"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, check=False)
     assert done.returncode == 0, f"{' '.join(command)}:\n{(done.stdout + done.stderr)[-4000:]}"
