@@ -29,7 +29,7 @@ from edge_worker.health import Health
 from edge_worker.health_socket import health_of, health_socket
 from edge_worker.http.readiness import Readiness
 from edge_worker.link import GatewayLink, Identity
-from edge_worker.loading import announce, load_models
+from edge_worker.loading import announce, end_watch, load_models, watch_models
 from edge_worker.loop_lag import LoopLag
 from wire.frames import Load
 from wire.limits import MAX_TOKEN_BYTES, Limits
@@ -97,7 +97,8 @@ class Worker:
 
     async def run(self) -> bool:
         """Serves until `stop`: loads models, dials, drains. False when it was stopped before the models were loaded:
-        a thread may still be at it then. Raises ConfigError for models that cannot be looked for."""
+        a thread may still be at it then. Raises ConfigError for models that cannot be looked for, BackendLost once it
+        has drained because its backend needs a new process."""
         async with health_socket(self._config.health_socket, self._health):
             models = await load_models(self._backend, self._stop)
             if models is None:
@@ -123,14 +124,16 @@ class Worker:
             dialling = [tasks.create_task(link.run()) for link in self._links]
             housekeeping = tasks.create_task(self._keep_house())
             looking = tasks.create_task(self._lag.run())
-            watching = tasks.create_task(self._backend.watch(self._changed))
+            watching = tasks.create_task(watch_models(self._backend, self._changed, self._stop))
             await self._stop.wait()
             log.info("draining", extra={"grace_s": self._config.drain_grace_s})
             await asyncio.gather(*(self._drain(link) for link in self._links))
             await asyncio.wait(dialling)
             housekeeping.cancel()
             looking.cancel()
-            watching.cancel()
+            lost = await end_watch(watching)
+        if lost is not None:
+            raise lost
 
     def _run_by(self, models: Sequence[ServedModel]) -> Readiness | ForwardRunner:
         if isinstance(self._backend, Forwarder):  # a server that is down may come up
@@ -142,8 +145,9 @@ class Worker:
         return Readiness(ExchangeRunner(self._backend, self._admissions), models)
 
     def _changed(self, models: Sequence[ServedModel]) -> None:
-        announce(models)
-        if isinstance(self._runner, ForwardRunner):
+        if isinstance(self._backend, Forwarder):  # the others have said it themselves, with more to say
+            announce(models)
+        if self._runner is not None:
             self._runner.update(models)
         for link in self._links:
             link.update_models(models)

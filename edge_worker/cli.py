@@ -1,7 +1,8 @@
 """The command line `edge-worker`: reads the configuration, runs one command, turns signals into drain and stop.
 
 Exits 0 after a drain or when every file was classified, 1 when a file was not, 2 for a configuration that cannot be
-used (before anything is dialled or listened on). A command's libraries are loaded when it runs, not before.
+used (before anything is dialled or listened on), 3 after a drain because an engine hangs that only a new process can
+replace. A command's libraries are loaded when it runs, not before.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from edge_worker.backends.base import BackendLost
 from edge_worker.config import ConfigError, load, load_health, load_local, load_serve
 from edge_worker.logs import set_up_logs
 from edge_worker.models_cli import add_models_commands
 from edge_worker.options import CONNECT, HEALTH, LOCAL, SERVE, Option, add_options
 
 T = TypeVar("T")
+
+EXIT_LOST = 3
+"""The engine hangs, and only a new process helps: for the supervisor, which starts one."""
 
 log = logging.getLogger("edge_worker.cli")
 
@@ -128,7 +133,11 @@ async def _until_signalled(server: _Stoppable) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, server, number)
-    if not await server.run():
+    try:
+        is_over = await server.run()
+    except BackendLost:
+        os._exit(EXIT_LOST)  # the threads that cannot be ended would be waited for
+    if not is_over:
         os._exit(0)  # nothing was begun, and a model that is being loaded on a thread cannot be stopped
 
 

@@ -227,6 +227,7 @@ def _engine(values: Mapping[str, Any]) -> BackendSettings:
         max_pixels=values["max-pixels"],
         max_batch=values["max-batch"],
         max_batch_wait_us=values["max-batch-wait-us"],
+        engine_limit_s=values["engine-limit-s"],
         device=values["device"],
         require_gpu=values["require-gpu"],
         xla=values["xla"],

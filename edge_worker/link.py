@@ -109,7 +109,7 @@ class GatewayLink:
     def update_models(self, models: Sequence[ServedModel]) -> None:
         """What this worker serves from now on."""
         self._models = _announced(models)
-        if self._tunnel is not None and self._tunnel.is_open:
+        if self._tunnel is not None:
             self._tunnel.update_models(self._models)
 
     async def drain(self, grace_s: float, reason: str) -> None:

@@ -1,4 +1,5 @@
-"""How a worker begins: its backend loads every model, and the log says of each whether it can be served.
+"""How a worker begins: its backend loads every model, and the log says of each whether it can be served. And how its
+backend is kept well from then on.
 
 The same for a worker behind a tunnel and for one that listens.
 """
@@ -9,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from edge_worker.backends.base import Backend, ServedModel
+from edge_worker.backends.base import Backend, BackendLost, Changed, ServedModel
 from edge_worker.backends.forwarding import Forwarder
 from edge_worker.config import ConfigError
 
@@ -30,6 +31,24 @@ async def load_models(backend: Backend | Forwarder, stop: asyncio.Event) -> Sequ
         starting.cancel()
         stopping.cancel()
         await asyncio.wait((starting, stopping))
+
+
+async def watch_models(backend: Backend | Forwarder, changed: Changed, stop: asyncio.Event) -> BackendLost | None:
+    """Lets the backend mend what breaks, until cancelled. Tells the worker to stop when that needs a new process."""
+    try:
+        await backend.watch(changed)
+    except BackendLost as error:
+        log.critical("leaving: only a new process can help", extra={"reason": str(error)})
+        stop.set()
+        return error
+    return None
+
+
+async def end_watch(watching: asyncio.Task[BackendLost | None]) -> BackendLost | None:
+    """Ends `watch_models`. Returns what the worker must end with, if anything."""
+    watching.cancel()
+    await asyncio.wait((watching,))
+    return None if watching.cancelled() else watching.result()
 
 
 def announce(models: Sequence[ServedModel]) -> None:

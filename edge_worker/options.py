@@ -62,6 +62,13 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _limit(text: str) -> float:
+    value = _seconds(text)
+    if not value:
+        raise ValueError("must be seconds, more than 0 and up to 3600")
+    return value
+
+
 def _one_of(*allowed: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in allowed:
@@ -137,6 +144,7 @@ _ENGINE = (
     Option("mixed-precision", "MIXED_PRECISION", _flag, "false", "float16 where a GPU gains", COMPUTING, _SWITCH),
     Option("max-batch", "MAX_BATCH", _whole(0, MAX_BATCH), "0", "largest; 0: the model's own", COMPUTING, "PICTURES"),
     Option("max-batch-wait-us", "MAX_BATCH_WAIT_US", _whole(0, MAX_WAIT_US), "0", "for others", COMPUTING, "MICROS"),
+    Option("engine-limit-s", "ENGINE_LIMIT_S", _limit, "10", "longer, and it hangs", COMPUTING, "SECONDS"),
     Option("max-pixels", "MAX_PIXELS", _whole(1, 1 << 32), _PIXELS, "largest picture", COMPUTING, "PIXELS"),
     Option("max-body-bytes", "MAX_BODY_BYTES", _whole(1, 1 << 31), _BODY, "longest body or file", COMPUTING, "BYTES"),
     Option(

@@ -23,7 +23,7 @@ from edge_worker.health_socket import health_of, health_socket
 from edge_worker.http.inference import Inference
 from edge_worker.http.readiness import Readiness
 from edge_worker.http.server import HttpServer, build_app, listen
-from edge_worker.loading import announce, load_models
+from edge_worker.loading import announce, end_watch, load_models, watch_models
 
 log = logging.getLogger("edge_worker.serve")
 
@@ -44,7 +44,8 @@ class WorkerServer:
 
     async def run(self) -> bool:
         """Serves until `stop`: loads models, listens, drains. False when it was stopped before the models were loaded.
-        Raises ConfigError for models and addresses that cannot be used."""
+        Raises ConfigError for models and addresses that cannot be used, BackendLost once it has drained because its
+        backend needs a new process."""
         async with health_socket(self._config.health_socket, self._health):
             models = await load_models(self._backend, self._stop)
             if models is None:
@@ -70,6 +71,12 @@ class WorkerServer:
         inference = Inference(readiness, models, self._config.max_body_bytes)
         server = await self._listen(inference, readiness)
         self._readiness = readiness
+
+        def changed(models: Sequence[ServedModel]) -> None:
+            readiness.update(models)
+            inference.update(models)
+
+        watching = asyncio.create_task(watch_models(self._backend, changed, self._stop))
         try:
             self._say_where(server.port)
             await self._stop.wait()
@@ -78,7 +85,10 @@ class WorkerServer:
             if undone:
                 log.warning("left with work undone", extra={"requests": undone})
         finally:
+            lost = await end_watch(watching)
             await server.close()
+        if lost is not None:
+            raise lost
 
     async def _health(self) -> Health:
         """As GET /readyz has it."""

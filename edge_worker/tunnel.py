@@ -56,6 +56,7 @@ class Tunnel:
                 self._session, self._pump, runner, max_body_bytes, self._tasks, clock, self._look_idle
             )
         self._told: Load | None = None
+        self._newer_models: Sequence[Model] | None = None  # than those of our HELLO
         self._was_heard = False
         self._opened = asyncio.Event()
         self._idle = asyncio.Event()
@@ -91,9 +92,12 @@ class Tunnel:
             self._pump.wake()
 
     def update_models(self, models: Sequence[Model]) -> None:
-        """Announces all models anew on an open tunnel."""
-        self._session.update_models(models)
-        self._pump.wake()
+        """Announces all models anew: now, or when the gateway has let us in."""
+        if self.is_open:
+            self._session.update_models(models)
+            self._pump.wake()
+        else:
+            self._newer_models = models
 
     async def drain(self, grace_s: float, reason: str) -> None:
         """Asks for no more work, finishes what is here within `grace_s`, and says goodbye."""
@@ -130,6 +134,8 @@ class Tunnel:
             case events.WelcomeReceived():
                 log.info("connected", extra={"gateway": self._gateway, "session": event.welcome.session})
                 self._opened.set()
+                if self._newer_models is not None:
+                    self.update_models(self._newer_models)
                 self._watch_expiry(event.welcome.token_expires_in_ms / 1000)
             case events.TokenRenewed():
                 log.info("token renewed", extra={"gateway": self._gateway, "expires_in_s": event.expires_in_s})

@@ -72,6 +72,10 @@ class Inference:
         self._idle.set()
         self.is_draining = False
 
+    def update(self, models: Sequence[ServedModel]) -> None:
+        """What can be served has changed."""
+        self._models = {model.name: model for model in models}
+
     async def first(self, request: web.Request) -> web.StreamResponse:
         """The only model, or the first. Raises RequestFailed."""
         return await self._answer(request, self._first)
@@ -131,7 +135,7 @@ class Inference:
             raise RequestFailed("unknown_model", f"this server has no model named {head.shown(model)}")
         call.model = model
         if served.failure:
-            raise RequestFailed("no_worker", f"the model {head.shown(model)} could not be loaded; the log says why")
+            raise RequestFailed("no_worker", f"the model {head.shown(model)} cannot be served; the log says why")
         try:
             return Order(call, model, head.top_of(request.query), head.timeout_s_of(request.headers))
         except ValueError as error:

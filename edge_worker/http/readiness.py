@@ -33,6 +33,12 @@ class Readiness:
         self._broken = {model.name: "broken" for model in models if model.failure}
         self._probing = asyncio.Lock()  # one probe at a time, however many ask
 
+    def update(self, models: Sequence[ServedModel]) -> None:
+        """What can be served has changed: one that is ready again has just been loaded."""
+        was_broken, self._broken = self._broken, {model.name: "broken" for model in models if model.failure}
+        for name in was_broken.keys() - self._broken.keys():
+            self._answered_at[name] = self._clock()
+
     async def run(self, request: WholeRequest) -> Answered | NotAnswered:
         """The exchange, by the runner."""
         result = await self._runner.run(request)
@@ -41,9 +47,10 @@ class Readiness:
         return result
 
     async def states(self) -> Mapping[str, str]:
-        """For each model `ready`, `broken` (could not be loaded), or why its probe failed."""
+        """For each model `ready`, `broken` (it cannot be served), or why its probe failed."""
         async with self._probing:
-            return {name: await self._state(name) for name in self._answered_at} | self._broken
+            sound = [name for name in self._answered_at if name not in self._broken]
+            return {name: await self._state(name) for name in sound} | self._broken
 
     async def _state(self, model: str) -> str:
         now = self._clock()

@@ -11,7 +11,7 @@ import pytest
 
 from edge_worker import app
 from edge_worker.app import TokenSource, Worker
-from edge_worker.backends.base import Answer, ServedModel
+from edge_worker.backends.base import Answer, BackendLost, ServedModel
 from edge_worker.backends.settings import BackendSettings
 from edge_worker.config import ConfigError, WorkerConfig
 from edge_worker.health import Health
@@ -23,7 +23,8 @@ from tests.support.far_end import FarGateway, run_bounded, until
 from tests.support.memory_channel import memory_channels
 from wire.channel import Channel
 from wire.errors import CloseCode
-from wire.events import LoadReported, TokenReceived
+from wire.events import LoadReported, ModelsChanged, TokenReceived
+from wire.frames import Model
 from wire.limits import MAX_TOKEN_BYTES
 
 
@@ -282,6 +283,48 @@ def test_an_answer_to_a_gateway_proves_the_model(monkeypatch: pytest.MonkeyPatch
         assert await site.stopped()
 
     run_bounded(main)
+
+
+def test_a_model_that_fails_while_it_serves_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every gateway hears of it, and that it is ready again; meanwhile the worker is not healthy."""
+
+    async def main() -> None:
+        site = Site(monkeypatch, FakeBackend(), gateways=2)
+        gateways = await site.up()
+        assert site.backend.changed is not None
+        for failure in ("its engine hangs", ""):
+            site.backend.changed([ServedModel("m", "1", 1, failure)])
+            for gateway in gateways:
+                await gateway.wait(ModelsChanged, models=(Model("m", "1", 1, failure),))
+            assert (await site.worker._health()).is_ready == (not failure)
+        assert await site.stopped()
+
+    run_bounded(main)
+
+
+def test_a_backend_that_needs_a_new_process_ends_this_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It drains first: what is in flight is answered. Then it ends with the reason, which the log has too."""
+
+    async def main() -> None:
+        site = Site(monkeypatch, FakeBackend())
+        (gateway,) = await site.up()
+        exchange = gateway.ask()
+        await until(lambda: site.backend.waiting)
+        site.backend.lose(BackendLost("m: 3 engines hang"))
+        await asyncio.sleep(2.0)
+        assert not site.backend.is_closed
+        site.backend.waiting[0].set_result(Answer(b"done"))
+        assert (await gateway.answer(exchange))[1] == b"done"
+        with pytest.raises(BackendLost, match="3 engines hang"):
+            await site.run
+        assert site.backend.is_closed
+        await gateway.ended()
+
+    run_bounded(main)
+    (line,) = [one for one in caplog.records if one.getMessage() == "leaving: only a new process can help"]
+    assert line.__dict__["reason"] == "m: 3 engines hang"
 
 
 def test_models_that_cannot_be_looked_for_are_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:

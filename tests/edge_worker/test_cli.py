@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_worker import cli
+from edge_worker.backends.base import BackendLost
 from edge_worker.options import CONNECT, HEALTH, LOCAL, SERVE, Option
 
 PAGE = Path(__file__).parents[2] / "docs/reference/command-line.md"
@@ -117,6 +118,33 @@ def test_one_variable_means_one_thing() -> None:
     said: dict[str, Option] = {}
     for option in (option for options in COMMANDS.values() for option in options):
         assert said.setdefault(option.variable, option) == option
+
+
+@pytest.mark.parametrize(("outcome", "status"), [(False, 0), (BackendLost("m: 3 engines hang"), cli.EXIT_LOST)])
+async def test_threads_that_cannot_be_ended_are_not_waited_for(
+    outcome: bool | BackendLost, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was stopped while it loaded, and one that needs a new process, leave at once."""
+
+    class Server:
+        async def run(self) -> bool:
+            if isinstance(outcome, BackendLost):
+                raise outcome
+            return outcome
+
+        def stop(self) -> None:
+            raise AssertionError
+
+    class Left(BaseException):
+        pass
+
+    def leave(number: int) -> None:
+        assert number == status
+        raise Left
+
+    monkeypatch.setattr(cli.os, "_exit", leave)
+    with pytest.raises(Left):
+        await cli._until_signalled(Server())
 
 
 def test_files_are_classified_on_this_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

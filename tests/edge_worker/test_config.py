@@ -71,6 +71,7 @@ EACH = [
     ("mixed-precision", "true", "false", True, False),
     ("max-batch", "8", "1", 8, 1),
     ("max-batch-wait-us", "200", "1000000", 200, 1_000_000),
+    ("engine-limit-s", "0.5", "3600", 0.5, 3600.0),
     ("max-pixels", "1000", "2000", 1000, 2000),
     ("max-body-bytes", "1000", "2000", 1000, 2000),
     ("echo-model", "a", "b", ("a",), ("b",)),

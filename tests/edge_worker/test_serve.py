@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from edge_worker import serve
-from edge_worker.backends.base import ServedModel
+from edge_worker.backends.base import BackendLost, ServedModel
 from edge_worker.backends.settings import BackendSettings
 from edge_worker.config import ConfigError, ServeConfig
 from edge_worker.health import Health
@@ -56,6 +56,44 @@ async def test_it_serves_and_leaves(
     server.stop()
     assert await server._health() == Health(False, "draining")
     assert await running
+    assert backend.is_closed
+
+
+async def test_a_model_that_fails_while_it_serves_is_refused(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With 503, and the server is not ready; when the model is ready again, it answers, and needs no probe."""
+    caplog.set_level(logging.INFO)
+    backend = FakeBackend(ANSWER)
+    server = made(monkeypatch, backend)
+    running = asyncio.create_task(server.run())
+    await until(lambda: said(caplog, "serving") and backend.changed)
+    assert server._readiness is not None
+    assert backend.changed is not None
+    url = f"http://127.0.0.1:{vars(said(caplog, 'serving')[0])['port']}/"
+    async with aiohttp.ClientSession() as session:
+        backend.changed([ServedModel("m", "1", 1, failure="its engine hangs")])
+        async with session.post(url, data=b"x") as answer:
+            assert (answer.status, (await answer.json())["code"]) == (503, "no_worker")
+        assert await server._health() == Health(False, "no model is ready; m is broken")
+        server._readiness._answered_at["m"] = -1e9
+        backend.changed(backend.models)
+        assert await server._health() == Health(True, "ready: m")
+        async with session.post(url, data=b"x") as answer:
+            assert answer.status == 200
+    assert backend.probes == []
+    server.stop()
+    assert await running
+
+
+async def test_a_backend_that_needs_a_new_process_ends_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It drains, closes, and says why."""
+    backend = FakeBackend(ANSWER)
+    running = asyncio.create_task(made(monkeypatch, backend).run())
+    await until(lambda: backend.changed)
+    backend.lose(BackendLost("m: 3 engines hang"))
+    with pytest.raises(BackendLost, match="3 engines hang"):
+        await running
     assert backend.is_closed
 
 

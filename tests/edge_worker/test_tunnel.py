@@ -21,12 +21,13 @@ from tests.support.session_pair import HELLO
 from wire.errors import CloseCode, ExchangeCode
 from wire.events import (
     LoadReported,
+    ModelsChanged,
     PeerDraining,
     ResponseReceived,
     SessionEnded,
     TokenReceived,
 )
-from wire.frames import Load
+from wire.frames import Load, Model
 from wire.limits import KIB, Limits
 
 ANSWER = Answer(b"yes", durations_s={"inference": 0.01})
@@ -412,3 +413,22 @@ def test_a_token_that_ends_soon_is_warned_of(
 
     on_bench(test, expires_in_s=expires_in_s)
     assert sum(record.message == "the token expires soon" for record in caplog.records) == warnings
+
+
+@pytest.mark.parametrize("is_in", [True, False])
+def test_models_are_announced_anew(is_in: bool) -> None:
+    """At once on an open tunnel; else when the gateway has let us in, whose HELLO had the older ones."""
+
+    async def main() -> None:
+        bench = Bench()
+        if is_in:
+            await bench.open()
+        newer = (Model("m", "1", 1, "its engine hangs"),)
+        bench.tunnel.update_models(newer)
+        if not is_in:
+            await bench.open()
+        await bench.gateway.wait(ModelsChanged, models=newer)
+        assert len(bench.gateway.all(ModelsChanged)) == 1
+        await bench.close()
+
+    run_bounded(main)

@@ -23,7 +23,8 @@ class FakeBackend:
         self.cancelled = 0
         self.is_closed = False
         self.changed: Changed | None = None
-        self.lost: BackendLost | None = None
+        self._is_lost = asyncio.Event()
+        self._lost = BackendLost()
         self.may_start = asyncio.Event()
         self.may_start.set()
 
@@ -41,8 +42,13 @@ class FakeBackend:
 
     async def watch(self, changed: Changed) -> None:
         self.changed = changed
-        if self.lost is not None:
-            raise self.lost
+        await self._is_lost.wait()
+        raise self._lost
+
+    def lose(self, error: BackendLost) -> None:
+        """From now on only a new process could help."""
+        self._lost = error
+        self._is_lost.set()
 
     async def close(self) -> None:
         self.is_closed = True
