@@ -6,6 +6,7 @@
     audit.py       the promises that are checked after every event
     ideal.py       the ideal central queue for the same jobs: for equal workers the best there is
     baselines.py   a policy that only exists for comparison
+    balancers.py   several balancers that do not know of each other, as nginx's processes are
     outcome.py     what a run gives: times, counts, quantiles
     studies.py     the runs behind docs/explanation/dispatch-simulation.md
     page.py, pictures.py    that page

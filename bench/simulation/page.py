@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.simulation import studies
+from bench.simulation import balancers, studies
 from bench.simulation.scenario import Scenario
 from bench.simulation.studies import AT_ONCE, LATE, Progress
 
@@ -23,6 +23,7 @@ _LOADS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 TABLES: dict[str, Callable[[Progress, float], list[list[str]]]] = {
     "table": studies.table,
     "target": studies.target,
+    "balancers": balancers.table,
     "ideal": studies.against_ideal,
     "losses": studies.losses,
     "large": studies.large,
