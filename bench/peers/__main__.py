@@ -92,7 +92,7 @@ def _written(comparison: Comparison, flags: argparse.Namespace, errors: Console)
     except BenchError as error:
         errors.print(f"peers: {error}")
         return NOT_WRITTEN
-    return BROKEN if comparison.broken else GOOD
+    return GOOD if comparison.is_sound() else BROKEN
 
 
 def parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench.peers.bars import Bar, bars_of
+from bench.peers.bars import ECHO, HTTP, Bar, bars_of
 from bench.peers.baseline import FILE, SCHEMA, Ratio, as_json, baseline_of, ratios_of
 from bench.peers.measure import Plan
 from bench.peers.picture import draw
@@ -18,6 +18,7 @@ from bench.peers.system import Kind, System
 from bench.peers.table import Grid, grids, markdown
 from bench.report.files import write_json
 
+OURS = (ECHO, HTTP)
 TABLES, PICTURE = "peers.md", "peers.svg"
 
 
@@ -42,6 +43,10 @@ class Comparison:
     def bars(self) -> list[Bar]:
         """Of this run."""
         return bars_of(self.cells, [one.name for one in self.systems if one.kind is Kind.TUNNEL], self.slow)
+
+    def is_sound(self) -> bool:
+        """Whether this project's systems all ran to their end and answered every request."""
+        return not self.broken.keys() & set(OURS)
 
     def ratios(self) -> list[Ratio]:
         """To compare with another run's."""

@@ -36,7 +36,8 @@ def draw(path: Path, systems: Sequence[System], cells: Mapping[Key, Cell]) -> No
             _draw_cpu(axes[1, column], of)
             for row in (0, 1):
                 axes[row, column].set_yticks(range(len(drawn)), [one.name for one in drawn] if not column else [])
-                axes[row, column].invert_yaxis()
+                axes[row, column].set_ylim(len(drawn) - 0.4, -0.6)
+                axes[row, column].set_axisbelow(True)
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
 

@@ -103,10 +103,10 @@ def _by(value: float, divisor: float) -> float | None:
     return value / divisor if divisor else None
 
 
-def failed(cells: Iterable[Cell]) -> dict[str, int]:
-    """Requests that failed, by system and reason, such as `frp: closed`."""
-    found: Counter[str] = Counter()
+def failed(cells: Iterable[Cell]) -> dict[str, str]:
+    """By system, how many requests failed and of what, such as `3 closed`."""
+    found: dict[str, Counter[str]] = {}
     for cell in cells:
-        for reason, number in cell.failures.items():
-            found[f"{cell.system}: {reason}"] += number
-    return dict(found)
+        if cell.failures:
+            found.setdefault(cell.system, Counter()).update(cell.failures)
+    return {name: ", ".join(f"{number} {reason}" for reason, number in of.items()) for name, of in found.items()}

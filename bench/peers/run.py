@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from bench.errors import BenchError, printable
+from bench.errors import BenchError
 from bench.measure.environment import environment
 from bench.peers.document import Comparison
 from bench.peers.grounds import Grounds, prepared
@@ -53,8 +53,8 @@ def compare(
             found = interleaved(grounds, running, plan, _Progress(console))
         slow = list(_over_slow(grounds, who.present, slow_plan, over_slow, broken, console))
     cells = cells_of(found)
-    broken |= found.lost
-    broken |= {who: f"{number} requests failed" for who, number in failed(cells.values()).items()}
+    for name, why in [*found.lost.items(), *failed(cells.values()).items()]:
+        _note(broken, name, why)
     return Comparison(
         started=started,
         environment=environment(command),
@@ -80,11 +80,15 @@ def _started(
         try:
             running = stack.enter_context(grounds.started(system, system.name))
         except BenchError as error:
-            broken[system.name] = str(error)
-            console.print(f"! {system.name}: {printable(str(error))}")
+            _note(broken, system.name, str(error))
             continue
         console.print(f"{system.title}: {running.version}")
         yield system.name, running
+
+
+def _note(broken: dict[str, str], name: str, why: str) -> None:
+    """One more reason."""
+    broken[name] = f"{broken[name]}; {why}" if name in broken else why
 
 
 def _over_slow(
@@ -102,11 +106,10 @@ def _over_slow(
         try:
             slow = asyncio.run(over_slow_link(grounds, system, plan))
         except BenchError as error:
-            broken[f"{system.name}, slow link"] = str(error)
-            console.print(f"! {system.name}: {printable(str(error))}")
+            _note(broken, system.name, f"slow link: {error}")
             continue
         if slow.failures:
-            broken[f"{system.name}, slow link"] = f"{slow.failures} requests failed"
+            _note(broken, system.name, f"slow link: {slow.failures} requests failed")
         yield slow
 
 

@@ -102,7 +102,7 @@ def test_too_few_answers_have_no_percentile() -> None:
     assert cells["echo", 1000, 4].all.p99_ms is None
     empty = cells["ssh", 1000, 4].all
     assert (empty.requests, empty.p50_ms, empty.requests_s, empty.cpu_us) == (0, None, None, None)
-    assert failed(cells.values()) == {"ssh: closed": 4}
+    assert failed(cells.values()) == {"ssh": "4 closed"}
     assert not list(bars_of(cells, ["ssh"], []))
 
 
@@ -161,6 +161,15 @@ def test_files(tmp_path: Path) -> None:
     assert "| ssh | 2 | 2 | 400 |" in text
     assert "| CPU, 1 kB | 1.260 | 1.20 to 1.32 | ssh | at most 1 | missed |" in text
     assert (tmp_path / "peers.svg").read_text().startswith("<?xml")
+
+
+def test_a_peer_that_fails_is_not_our_failure() -> None:
+    """It is named, and the run is sound while this project's own systems are."""
+    made = comparison(found_of())
+    made.broken["frp"] = "4 closed"
+    assert made.is_sound()
+    made.broken["http"] = "1 http_500"
+    assert not made.is_sound()
 
 
 def test_markdown_keeps_its_columns() -> None:
