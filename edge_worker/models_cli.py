@@ -123,9 +123,9 @@ def _pull(flags: argparse.Namespace) -> int:
     values = _values(PULL, flags)
     model = _known(flags.model)
     _check_together(values)
-    order = Order(model, values["weights"], values["seed"], values["format"], values["from"])
+    order = Order(model, values["weights"], values["seed"], values["format"], values["from"], values["model-dir"])
     try:
-        place = pull(order, values["model-dir"], progress_for())
+        place = pull(order, progress_for())
     except PullFailed as error:
         print(f"edge-worker: {error}", file=sys.stderr)
         return 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def archive_members(archive: Path, wanted: tuple[RemoteFile, ...]) -> dict[str, 
                 found[one.name] = content
     except KeyError as error:
         raise SpecError(f"{archive}: {error.args[0]}") from error
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError) as error:  # RuntimeError: encrypted
         raise SpecError(f"{archive}: is no whole zip archive: {error}") from error
     return found
 

@@ -45,6 +45,8 @@ class Order:
     """One of the model's formats."""
     source: Path | None
     """The file, or the folder of files, that was brought by hand; None downloads."""
+    folder: Path
+    """Of the model folders; it is made if it is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,11 @@ class _Made:
     version: str
 
 
-def pull(order: Order, folder: Path, progress: Progress) -> Path:
+def pull(order: Order, progress: Progress) -> Path:
     """The folder of the installed model. Raises PullFailed."""
     if order.format not in order.model.formats:
         raise PullFailed(f"{order.model.name} can be had as {', '.join(order.model.formats)}, not as {order.format}")
-    store = Store(folder)
+    store = Store(order.folder)
     try:
         with store.locked():
             made = _random(order) if order.weights == RANDOM else _published(order, store, progress)
@@ -166,10 +168,10 @@ def _brought(order: Order, file: RemoteFile) -> Path:
 def _by_hand(order: Order) -> str:
     """What to do on a machine that cannot reach the files."""
     urls = "\n".join(f"    {file.url}" for file in order.model.files)
-    return (
-        f"Without a network: fetch on another machine\n{urls}\n"
-        f"put all of it into one folder here, and run: edge-worker models pull {order.model.name} --from FOLDER"
-    )
+    format = "" if order.format == order.model.formats[0] else f" --format {order.format}"
+    command = f"edge-worker models pull {order.model.name} --model-dir {order.folder}{format} --from FOLDER"
+    how = "put all of it into one folder here, and run"
+    return f"Without a network: fetch on another machine\n{urls}\n{how}\n    {command}"
 
 
 # --- with random weights ----------------------------------------------------------------------------------------------

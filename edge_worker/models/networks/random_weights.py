@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
-PICTURES = 8
+PICTURES = 16
 """Enough for a mean that holds for other pictures, few enough to take seconds."""
-PATCHES = 14
-"""Colour patches along each side of a drawn picture: it has edges and areas, as photographs do."""
 LOGIT_DEVIATION = 1.0
 """Of 1000 classes the likeliest then has a probability of a few per cent, and another one for another picture. With
 more, what engines round differently, which a random network magnifies, would show in the fourth digit."""
@@ -26,10 +24,13 @@ _STEPS = 16
 
 
 def drawn_pictures(rng: np.random.Generator, side: int, mean: Sequence[float], scale: Sequence[float]) -> Array:
-    """[PICTURES, side, side, 3] as the network takes them: patches of colour with a little noise."""
-    patches = rng.uniform(0, 255, (PICTURES, PATCHES, PATCHES, 3))
-    grid = np.arange(side) * PATCHES // side
-    pixels = patches[:, grid][:, :, grid] + rng.normal(0, 16, (PICTURES, side, side, 3))
+    """[PICTURES, side, side, 3] as the network takes them: patches of every size, as much of each as of any other,
+    which is how light is spread over photographs (Field 1987); some brighter and of more contrast than others."""
+    pixels = rng.uniform(60, 190, (PICTURES, 1, 1, 3))
+    contrast = rng.uniform(8, 30, (PICTURES, 1, 1, 1))
+    for patches in (1 << octave for octave in range(1, side.bit_length())):
+        grid = np.arange(side) * patches // side
+        pixels = pixels + contrast * rng.normal(0, 1, (PICTURES, patches, patches, 3))[:, grid][:, :, grid]
     values: Array = ((np.clip(pixels, 0, 255) - np.asarray(mean)) * np.asarray(scale)).astype(np.float32)
     return values
 
