@@ -256,7 +256,8 @@ class Fleet:
         if replica.state is State.READY:
             replica.rtt_s = replica.link.rtt_s
             replica.base_s = replica.service_s + replica.rtt_s
-            replica.credits = min(replica.allowance, self._most_credits(replica))
+            trusted = replica.offer.slots if replica.offer.is_service else replica.allowance
+            replica.credits = min(trusted, self._most_credits(replica))
             replica.width = min(replica.offer.slots, replica.credits)
 
     def _most_credits(self, replica: Replica) -> int:

@@ -169,6 +169,12 @@ class ModelOffer:
     metadata: Mapping[str, object] = field(default_factory=dict)
     """What clients may ask about it: input and output shapes, labels, weights, engine."""
 
+    @property
+    def is_service(self) -> bool:
+        """Whether its jobs are a server's that the worker forwards to: they may last for hours, and prove nothing of
+        each other, so none waits for another to succeed, and none is sent ahead of a free slot."""
+        return self.metadata.get("service") is True
+
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:

@@ -55,7 +55,8 @@ class HttpBackend:
             raise ValueError("upstream: each needs a name of its own; give NAME=URL")
 
     def _service(self, upstream: Upstream, tls: ssl.SSLContext) -> _Service:
-        metadata = {"engine": self.name, "upstream": upstream.url, "health": self._settings.health}
+        # "service" tells dispatch that these jobs may last, and need no slow start
+        metadata = {"engine": self.name, "service": True, "upstream": upstream.url, "health": self._settings.health}
         model = ServedModel(upstream.service, VERSION, self._settings.slots, metadata=metadata)
         return _Service(upstream, Pool(upstream, tls, self._settings.slots), model)
 

@@ -35,7 +35,8 @@ class LeastLoaded:
 
     def rank(self, replica: Replica, now: float) -> float:
         if replica.outstanding < replica.width:
-            return replica.base_s
+            # The slots of a service are no engines of their own: what runs there slows what comes.
+            return replica.base_s * (1 + replica.outstanding if replica.offer.is_service else 1)
         return replica.starts_at(now) + replica.base_s
 
     def choose(self, job: Job, pool: Pool, waiting: int, now: float) -> Decision:
@@ -43,7 +44,8 @@ class LeastLoaded:
         if found is None:
             return NO_CREDIT
         cost_s, replica = found
-        busy = pool.full.first(now, below=now + cost_s)
+        # Nobody knows when a stream ends: for a service, nothing is kept for one that is full.
+        busy = None if replica.offer.is_service else pool.full.first(now, below=now + cost_s)
         if busy is not None and (wait := self._wait_for(pool, busy, cost_s, waiting, now)):
             return wait
         return Assign(replica, f"least_loaded: {1e3 * cost_s:.1f} ms, {1e3 * replica.base_s:.1f} of it its own")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from math import inf
 
 import pytest
 
@@ -32,7 +33,7 @@ from tests.support.memory_channel import memory_channels
 from tests.support.session_pair import HELLO
 from wire.errors import CloseCode, ExchangeCode
 from wire.events import BodyReceived, ExchangeCancelled, RequestReceived, SessionEnded
-from wire.frames import Hello, Load, Model
+from wire.frames import Hello, Load, Model, ResponseHead
 from wire.limits import KIB, Limits
 
 
@@ -697,3 +698,28 @@ def test_the_owner_hears_what_the_worker_says() -> None:
         ]
 
     run_bounded(main)
+
+
+def test_what_comes_before_and_after_an_answer() -> None:
+    """Informational heads are told as they come; trailers are there once the body is consumed; no deadline is none."""
+
+    async def test(bench: Bench) -> None:
+        told: list[tuple[int, object]] = []
+
+        async def answer() -> None:
+            number = await bench.worker.whole_request()
+            bench.worker.session.respond(number, ResponseHead(103, (("link", "a"),)))
+            bench.worker.session.respond(number, ResponseHead(200))
+            bench.worker.session.send_body(number, b"body", end=True, trailers=(("checksum", "9b1c"),))
+            bench.worker.wake()
+
+        answering = asyncio.create_task(answer())
+        job = bench.job(deadline=inf, on_informational=lambda status, metadata: told.append((status, metadata)))
+        async with bench.link.exchange(job) as reply:
+            assert told == [(103, (("link", "a"),))]
+            assert await reply.read() == b"body"
+            assert reply.trailers == [("checksum", "9b1c")]
+        await answering
+        assert bench.worker.all(RequestReceived)[0].head.deadline_ms == 0
+
+    on_bench(test)
