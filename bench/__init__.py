@@ -3,6 +3,7 @@
 Definitions are those of docs/reference/bench.md. Nothing in the repository imports bench; bench imports what is public.
 
     bench/test.py      the program: flags -> Settings -> Outcome -> table and files
+    bench/between.py   link_to(target, network): a relay before what is measured, for as long as a run
     bench/keeping.py   Keeper: writes part by part, elsewhere where the disk is full
     bench/terminal.py  what programs print to: a reader that leaves (`| head`) ends nothing
     bench/flags.py     parser(), settings_of(): text -> Settings. Other programs add their own flags
