@@ -13,7 +13,6 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 
 from edge_worker.admission import Admission
@@ -31,6 +30,7 @@ from edge_worker.http.readiness import Readiness
 from edge_worker.link import GatewayLink, Identity
 from edge_worker.loading import announce, end_watch, load_models, watch_models
 from edge_worker.loop_lag import LoopLag
+from edge_worker.version import software
 from wire.frames import Load
 from wire.limits import MAX_TOKEN_BYTES, Limits
 
@@ -86,7 +86,7 @@ class Worker:
         self._identity = Identity(
             worker=config.name,
             generation=int(time.time() * 1000),
-            software=f"edge-worker/{_version()}",
+            software=software(),
             labels={"python": platform.python_version(), "backend": self._backend.name, **config.labels},
         )
         self._admissions: dict[str, Admission] = {}
@@ -209,10 +209,3 @@ def _devices(models: Sequence[ServedModel]) -> dict[str, str]:
     """Where it computes, among the labels that operators see beside the worker's name; empty if no engine says."""
     told = ("device", "device_name", "no_gpu")
     return {name: str(model.metadata[name]) for model in models for name in told if name in model.metadata}
-
-
-def _version() -> str:
-    try:
-        return metadata.version("edge-inference-gateway")
-    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        return "0"

@@ -20,6 +20,7 @@ from edge_worker.config import ConfigError, ServeConfig
 from edge_worker.exchange_runner import ExchangeRunner
 from edge_worker.health import Health
 from edge_worker.health_socket import health_of, health_socket
+from edge_worker.http.exchanges import Exchanges
 from edge_worker.http.inference import Inference
 from edge_worker.http.readiness import Readiness
 from edge_worker.http.server import HttpServer, build_app, listen
@@ -69,12 +70,14 @@ class WorkerServer:
         admissions = {model.name: Admission(model.slots) for model in models if not model.failure}
         readiness = Readiness(ExchangeRunner(self._backend, admissions), models)
         inference = Inference(readiness, models, self._config.max_body_bytes)
-        server = await self._listen(inference, readiness)
+        exchanges = Exchanges(inference, readiness, models)
+        server = await self._listen(inference, readiness, exchanges)
         self._readiness = readiness
 
         def changed(models: Sequence[ServedModel]) -> None:
             readiness.update(models)
             inference.update(models)
+            exchanges.update(models)
 
         watching = asyncio.create_task(watch_models(self._backend, changed, self._stop))
         try:
@@ -98,10 +101,10 @@ class WorkerServer:
             return Health(False, "draining")
         return health_of(await self._readiness.states())
 
-    async def _listen(self, inference: Inference, readiness: Readiness) -> HttpServer:
+    async def _listen(self, inference: Inference, readiness: Readiness, exchanges: Exchanges) -> HttpServer:
         host, port = self._config.host, self._config.port
         try:
-            return await listen(build_app(inference, readiness), host, port, self._tls)
+            return await listen(build_app(inference, readiness, exchanges), host, port, self._tls)
         except OSError as error:
             raise ConfigError(f"port = {port}: cannot listen on {host}: {error.strerror or error}") from error
 

@@ -95,7 +95,8 @@ class Inference:
         return self._open_requests
 
     @contextmanager
-    def _open(self) -> Iterator[None]:
+    def opened(self) -> Iterator[None]:
+        """A request that a drain waits for. Raises RequestFailed when there is no place for it."""
         if self.is_draining:
             raise RequestFailed("draining", "this server is leaving and takes no new work")
         if self._open_requests >= MAX_REQUESTS:
@@ -111,7 +112,7 @@ class Inference:
 
     async def _answer(self, request: web.Request, model: str) -> web.Response:
         began = self._clock()
-        with self._open():
+        with self.opened():
             order = self._order(request, model)
             content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
             media_type = head.media_type_of(content_type)
@@ -148,7 +149,7 @@ class Inference:
         if size is not None and size > self._max_body_bytes:
             detail = f"the body has {size} bytes, and {self._max_body_bytes} are allowed"
             raise RequestFailed("payload_too_large", detail)
-        holding = self._new_holding()
+        holding = self.new_holding()
         try:
             body = await receive(request, holding, Patience(began + order.timeout_s, self._clock))
             received = self._clock()
@@ -178,7 +179,7 @@ class Inference:
         patience = Patience(None, self._clock)
         tasks: list[asyncio.Task[dict[str, object]]] = []
         try:
-            async with aclosing(parts(request, patience, self._new_holding)) as arriving:
+            async with aclosing(parts(request, patience, self.new_holding)) as arriving:
                 async for part in arriving:
                     tasks.append(await self._begin(part, order, len(tasks), places))
             results = await asyncio.gather(*tasks)
@@ -191,7 +192,8 @@ class Inference:
             raise RequestFailed("bad_request", "the multipart body holds no file")
         return results
 
-    def _new_holding(self) -> Holding:
+    def new_holding(self) -> Holding:
+        """Room for one body."""
         return Holding(self._budget, self._max_body_bytes)
 
     async def _begin(

@@ -25,6 +25,7 @@ from edge_worker.http.errors import (
     problem_of_http_exception,
     problem_of_status,
 )
+from edge_worker.http.exchanges import Exchanges
 from edge_worker.http.inference import Inference
 from edge_worker.http.readiness import Readiness
 
@@ -80,7 +81,7 @@ async def listen(app: web.Application, host: str, port: int, tls: ssl.SSLContext
     return HttpServer(runner, listener)
 
 
-def build_app(inference: Inference, readiness: Readiness) -> web.Application:
+def build_app(inference: Inference, readiness: Readiness, exchanges: Exchanges) -> web.Application:
     """The routes."""
 
     async def readyz(_request: web.Request) -> web.Response:
@@ -94,6 +95,7 @@ def build_app(inference: Inference, readiness: Readiness) -> web.Application:
     app.router.add_post("/inference/{model}", inference.named)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", readyz)
+    exchanges.add_routes(app.router)
     return app
 
 

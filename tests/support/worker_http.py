@@ -16,6 +16,7 @@ import aiohttp
 from edge_worker.admission import Admission
 from edge_worker.backends.base import Answer
 from edge_worker.exchange_runner import ExchangeRunner
+from edge_worker.http.exchanges import Exchanges
 from edge_worker.http.inference import Inference
 from edge_worker.http.readiness import Readiness
 from edge_worker.http.server import HttpServer, build_app, listen
@@ -55,7 +56,8 @@ async def serving(
     admissions = {model.name: Admission(slots, max_waiting) for model in backend.models if not model.failure}
     readiness = Readiness(ExchangeRunner(backend, admissions, clock), backend.models, clock)
     inference = Inference(readiness, backend.models, MAX_BODY_BYTES, clock)
-    server = await listen(build_app(inference, readiness), "127.0.0.1", 0, None)
+    exchanges = Exchanges(inference, readiness, backend.models, clock)
+    server = await listen(build_app(inference, readiness, exchanges), "127.0.0.1", 0, None)
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
             yield Served(server, session, inference, backend)
