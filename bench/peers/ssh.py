@@ -61,15 +61,20 @@ class Ssh:
         if os.geteuid() == 0:
             SEPARATION.mkdir(mode=0o755, exist_ok=True)
         server = [path_of("sshd"), "-D", "-e", "-f", str(directory / "sshd_config")]
-        client = [path_of("ssh"), *CLIENT, "-o", f"UserKnownHostsFile={directory}/known_hosts"]
-        client += ["-i", str(directory / "client"), "-p", str(ground.dial_port)]
-        client += ["-R", f"127.0.0.1:{remote}:127.0.0.1:{ground.upstream_port}", f"{getpass.getuser()}@127.0.0.1"]
+        client = client_command(path_of("ssh"), ground, remote, getpass.getuser())
         with (
             running(server, directory / "sshd.log", lambda: listens(ground.tunnel_port)) as sshd,
             running(client, directory / "ssh.log", lambda: listens(remote)) as ssh,
             front(ground, remote) as (port, nginx),
         ):
             yield Running(Address(port), {PUBLIC: (nginx, sshd), PRIVATE: (ssh,)}, said(path_of("ssh"), "-V"))
+
+
+def client_command(path: str, ground: Ground, remote: int, user: str) -> list[str]:
+    """The private side's."""
+    command = [path, *CLIENT, "-o", f"UserKnownHostsFile={ground.directory}/known_hosts"]
+    command += ["-i", f"{ground.directory}/client", "-p", str(ground.dial_port)]
+    return [*command, "-R", f"127.0.0.1:{remote}:127.0.0.1:{ground.upstream_port}", f"{user}@127.0.0.1"]
 
 
 def _make_keys(directory: Path) -> None:
