@@ -73,9 +73,9 @@ class ForwardedResponse(web.StreamResponse):
             return
         upgrade = [(name, value) for name, value in metadata if name == "upgrade"]
         transport.write(encode_head(101, [*fields, ("connection", "upgrade"), *upgrade]))
-        self._has_begun = self.is_upgraded = True
         self.set_status(101)
         self.force_close()
+        self._has_begun = self.is_upgraded = True
 
     def begin(self, reply: Reply) -> None:
         """The head. It leaves together with the first of the body, or at once when there is none of it yet."""
