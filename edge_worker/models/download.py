@@ -100,9 +100,7 @@ def _continue(session: requests.Session, file: RemoteFile, part: Path, progress:
         start, total = _extent(response, file, have)
         _check_room(part, start, total)
         _remember_version(tag, response.headers)
-        with progress.of(file.name, start, total) as advance, part.open("r+b" if start else "wb") as opened:
-            opened.seek(start)
-            opened.truncate()
+        with progress.of(file.name, start, total) as advance, part.open("ab" if start else "wb") as opened:
             left = (total or MAX_DOWNLOAD_BYTES) - start
             try:
                 for piece in response.iter_content(PIECE_BYTES):

@@ -73,17 +73,18 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def file_server(pki: Path) -> Iterator[FileServer]:
-    """Serves on a port of its own until the block ends. `pki` is a folder that certs/make.sh made."""
+def file_server(pki: Path | None) -> Iterator[FileServer]:
+    """Serves on a port of its own until the block ends. `pki` is a folder that certs/make.sh made; None: plain HTTP."""
 
     class Handler(_Handler):
         server_state = FileServer()
 
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(pki / "server.pem", pki / "server.key")
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-        Handler.server_state.url = f"https://localhost:{server.server_address[1]}"
+        if pki is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(pki / "server.pem", pki / "server.key")
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        Handler.server_state.url = f"{'https' if pki else 'http'}://localhost:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:

@@ -18,7 +18,7 @@ from edge_worker.models.catalogue import RemoteFile
 from edge_worker.models.download import MAX_ATTEMPTS, PIECE_BYTES, DownloadFailed, download
 from edge_worker.models.progress import Lines
 from tests.support.connect_proxy import connect_proxy
-from tests.support.file_server import FileServer
+from tests.support.file_server import FileServer, file_server
 
 CONTENT = random.Random(1).randbytes(300_000)
 BREAK = 6 * PIECE_BYTES
@@ -173,11 +173,11 @@ def test_a_file_that_is_not_there_is_named(published: FileServer, tmp_path: Path
 
 def test_nothing_unencrypted_is_followed(published: FileServer, tmp_path: Path) -> None:
     """A redirection to plain HTTP is refused."""
-    file = remote(published)
-    target = f"http://localhost:{published.url.rpartition(':')[2]}/network.zip"
-    published.redirect = target
-    with pytest.raises(DownloadFailed):
-        get(file, tmp_path)
+    with file_server(None) as plain:
+        plain.files["network.zip"] = CONTENT
+        published.redirect = f"{plain.url}/network.zip"
+        with pytest.raises(DownloadFailed, match="which is not encrypted"):
+            get(remote(published), tmp_path)
     assert_nothing_in_place(tmp_path)
 
 
@@ -241,7 +241,7 @@ def opener_of_small_disk(room: int) -> Any:
             return super().write(data)
 
     def opened(path: Path, mode: str = "r", *rest: Any, **more: Any) -> Any:
-        return Full(path, mode) if mode in ("wb", "r+b") else real(path, mode, *rest, **more)
+        return Full(path, mode) if mode in ("wb", "ab") else real(path, mode, *rest, **more)
 
     return opened
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import io
 import json
@@ -23,7 +22,7 @@ from edge_worker.models.progress import Advance, Lines
 from edge_worker.models.pull import IMAGENET, Order, PullFailed, pull
 from edge_worker.models.registry import read_model, read_verified
 from edge_worker.models.spec import RANDOM, SpecError
-from edge_worker.models.store import LOCK, Store, StoreError
+from edge_worker.models.store import Store, StoreError
 from tests.support.file_server import FileServer
 
 NETWORK = b"a frozen graph " * 1000
@@ -229,11 +228,9 @@ def test_two_pulls_do_not_meet(tmp_path: Path) -> None:
     """The second one says so at once and touches nothing."""
     (tmp_path / "inception5h.zip").write_bytes(zipped())
     models = tmp_path / "models"
-    models.mkdir()
-    with (models / LOCK).open("w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(PullFailed, match="another pull is at work there"):
-            run(order(googlenet(zipped()), tmp_path), models)
+    with Store(models).locked(), pytest.raises(PullFailed, match="another pull is at work there"):
+        run(order(googlenet(zipped()), tmp_path), models)
+    assert not (models / "googlenet").exists()
     assert_installed(run(order(googlenet(zipped()), tmp_path), models))
 
 
