@@ -30,7 +30,7 @@ def parse_object(body: bytes) -> dict[str, object]:
         detail = f"the JSON has more than {MAX_VALUES} values: send tensors in binary form, or in several requests"
         raise BadRequest(detail)
     try:
-        document = json.loads(body, parse_constant=_refuse_constant)
+        document = _DECODER.decode(body.decode())
     except RecursionError as error:
         raise BadRequest("the JSON is nested too deep") from error
     except UnicodeDecodeError as error:
@@ -125,3 +125,8 @@ def flag_of(document: dict[str, object], key: str, default: bool) -> bool:
 def _refuse_constant(name: str) -> float:
     """NaN and Infinity, which Python's reader takes and JSON does not know."""
     raise ValueError(f"{name} is not a number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+compact = json.JSONEncoder(separators=(",", ":")).encode
+"""A value as JSON without spaces. Made once: `json.dumps` makes an encoder for every call that asks for this."""

@@ -175,26 +175,27 @@ def _binary_items(cutter: Cutter, size: int, shape: tuple[int, ...], is_encoded:
     if size > cutter.left_bytes:
         raise BadRequest(f"binary_data_size is {size}, but {cutter.left_bytes} bytes follow the JSON")
     if is_encoded:
-        return list(_elements(Cutter(cutter.take(size)), shape[0]))
+        return list(_elements(cutter, shape[0], size))
     expected = shape[0] * tensors.row_bytes
     if size != expected:
         raise BadInput(f"the tensor has {size} bytes, and its shape {list(shape)} of FP32 makes {expected}")
     return _rows(cutter.take(size), shape[0], tensors)
 
 
-def _elements(cutter: Cutter, count: int) -> Iterator[Item]:
-    """BYTES: each element after its length."""
-    if count > cutter.left_bytes // LENGTH_BYTES:
-        raise BadInput(f"the shape says {count} elements, for which {cutter.left_bytes} bytes are too few")
+def _elements(cutter: Cutter, count: int, left: int) -> Iterator[Item]:
+    """BYTES within the next `left` bytes: each element after its length."""
+    if count > left // LENGTH_BYTES:
+        raise BadInput(f"the shape says {count} elements, for which {left} bytes are too few")
     for number in range(count):
-        if cutter.left_bytes < LENGTH_BYTES:
+        if left < LENGTH_BYTES:
             raise BadInput(f"the binary data ends before the length of element {number}")
         size = int.from_bytes(cutter.take_joined(LENGTH_BYTES), "little")
-        if size > cutter.left_bytes:
-            raise BadInput(f"element {number} has {size} bytes by its length, but {cutter.left_bytes} follow")
+        left -= LENGTH_BYTES + size
+        if left < 0:
+            raise BadInput(f"element {number} has {size} bytes by its length, but {left + size} follow")
         yield Item(cutter.take(size))
-    if cutter.left_bytes:
-        raise BadInput(f"{cutter.left_bytes} bytes are left over after the {count} elements that the shape says")
+    if left:
+        raise BadInput(f"{left} bytes are left over after the {count} elements that the shape says")
 
 
 def _texts(values: Sequence[object], name: str) -> list[Item]:

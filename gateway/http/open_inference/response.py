@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.errors import WorkerFailed
-from gateway.http.json_body import finite_text
+from gateway.http.json_body import compact, finite_text
 from gateway.http.labels import Label
 from gateway.http.model_facts import FP32_BYTES
 from gateway.http.open_inference.request import LENGTH_BYTES
@@ -47,7 +46,7 @@ def classes(name: str, images: Sequence[Sequence[Label]], *, is_binary: bool) ->
         encoded = [text.encode(errors="replace") for text in texts]
         data = b"".join(len(one).to_bytes(LENGTH_BYTES, "little") + one for one in encoded)
         return Output(name, "BYTES", shape, data, "", is_binary)
-    return Output(name, "BYTES", shape, b"", json.dumps(texts)[1:-1], is_binary)
+    return Output(name, "BYTES", shape, b"", compact(texts)[1:-1], is_binary)
 
 
 def infer_response(model: str, version: str, request_id: str, weights: str, output: Output) -> tuple[bytes, int | None]:
@@ -61,8 +60,8 @@ def infer_response(model: str, version: str, request_id: str, weights: str, outp
         document["parameters"] = {"weights": weights}
     shown: dict[str, object] = {"name": output.name, "datatype": output.datatype, "shape": output.shape}
     if not output.is_binary:
-        head = json.dumps(document | {"outputs": [shown]}, separators=(",", ":"))
+        head = compact(document | {"outputs": [shown]})
         return f'{head[:-3]},"data":[{output.json_text}]}}]}}'.encode(), None
     shown["parameters"] = {"binary_data_size": len(output.data)}
-    header = json.dumps(document | {"outputs": [shown]}, separators=(",", ":")).encode()
+    header = compact(document | {"outputs": [shown]}).encode()
     return header + output.data, len(header) if output.data else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -10,14 +9,14 @@ from aiohttp import web
 from gateway.http import head
 from gateway.http.intake import Intake, Order
 from gateway.http.items import ItemsRequest
-from gateway.http.json_body import finite_text, parse_object
+from gateway.http.json_body import compact, finite_text
 from gateway.http.labels import labels_of
 from gateway.http.model_facts import Models, Tensors
 from gateway.http.tf_serving.request import parse_classify, parse_predict
 from gateway.http.tf_serving.target import target_of
 
-Answered = Callable[[dict[str, object], Tensors, Order], Awaitable[str]]
-"""(the request's JSON, the model's tensors, the order) -> the member of the answer, as JSON text."""
+Answered = Callable[[bytes, Tensors, Order], Awaitable[str]]
+"""(the request's body, the model's tensors, the order) -> the member of the answer, as JSON text."""
 
 
 class Predict:
@@ -41,25 +40,25 @@ class Predict:
             facts = self._models.for_jobs(name, version)
             tensors, limit = facts.takes_tensors(), self._intake.limits.max_json_bytes
             async with self._intake.held(request, order, limit, "max_json_bytes") as pieces:
-                member = await answered(parse_object(b"".join(pieces)), tensors, order)
+                member = await answered(b"".join(pieces), tensors, order)
             weights = ',"weights":"random"' if facts.has_random_weights else ""
             return web.Response(body=f"{{{member}{weights}}}".encode(), content_type="application/json")
 
-    async def _predictions(self, document: dict[str, object], tensors: Tensors, order: Order) -> str:
-        asked = parse_predict(document, tensors)
+    async def _predictions(self, body: bytes, tensors: Tensors, order: Order) -> str:
+        asked = parse_predict(body, tensors)
         items = self._items(order.asking("output=raw"))
         answers = await items.answers(asked.items, self._intake.exchanger.probabilities, order.deadline)
         rows = ",".join(f"[{finite_text(answer.result)}]" for answer in answers)
         return f'"predictions":[{rows}]' if asked.is_row_form else f'"outputs":[{rows}]'
 
-    async def _classifications(self, document: dict[str, object], tensors: Tensors, order: Order) -> str:
-        examples = parse_classify(document, tensors)
+    async def _classifications(self, body: bytes, tensors: Tensors, order: Order) -> str:
+        examples = parse_classify(body, tensors)
         items = self._items(order.asking(f"top={min(tensors.classes, head.MAX_TOP)}"))
         answers = await items.answers(examples, self._intake.exchanger.labels, order.deadline)
         results = [
             [[label.name, label.probability] for label in labels_of(answer.result, answer.worker)] for answer in answers
         ]
-        return f'"results":{json.dumps(results)}'
+        return f'"results":{compact(results)}'
 
     def _items(self, order: Order) -> ItemsRequest:
         limits = self._intake.limits

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from gateway.errors import BadInput, BadRequest
 from gateway.http.head import shown
 from gateway.http.items import Item
-from gateway.http.json_body import flattened, objects_of, packed
+from gateway.http.json_body import flattened, objects_of, packed, parse_object
 from gateway.http.model_facts import IMAGE_NAMES, Tensors
+from gateway.http.tf_serving.lifted import Lifted, lift
 
 SIGNATURES = ("", "serving_default")
 BINARY = "b64"
@@ -29,70 +31,80 @@ class PredictRequest:
     """Answered with `predictions`, and else with `outputs`."""
 
 
-def parse_predict(document: dict[str, object], tensors: Tensors) -> PredictRequest:
+def parse_predict(body: bytes, tensors: Tensors) -> PredictRequest:
     """Raises BadRequest, BadInput."""
-    _check_signature(document)
+    document, reader = _read(body, tensors)
     if ("instances" in document) == ("inputs" in document):
         raise BadRequest("the JSON needs either instances (a list) or inputs")
     if "inputs" in document:
-        return PredictRequest(_column(_value_of(document["inputs"], tensors), tensors), is_row_form=False)
+        return PredictRequest(reader.column(document["inputs"]), is_row_form=False)
     instances = document["instances"]
     if not isinstance(instances, list):
         raise BadRequest("instances is not a list")
-    items = [_item(_value_of(one, tensors), tensors, f"instance {number}") for number, one in enumerate(instances)]
-    return PredictRequest(items, is_row_form=True)
+    return PredictRequest(reader.rows(instances, "instance"), is_row_form=True)
 
 
-def parse_classify(document: dict[str, object], tensors: Tensors) -> Sequence[Item]:
+def parse_classify(body: bytes, tensors: Tensors) -> Sequence[Item]:
     """Raises BadRequest, BadInput."""
-    _check_signature(document)
-    examples = objects_of(document, "examples")
-    return [_item(_value_of(one, tensors), tensors, f"example {number}") for number, one in enumerate(examples)]
+    document, reader = _read(body, tensors)
+    return reader.rows(objects_of(document, "examples"), "example")
 
 
-def _check_signature(document: dict[str, object]) -> None:
+def _read(body: bytes, tensors: Tensors) -> tuple[dict[str, object], _Reader]:
+    smaller, lifted = lift(body)
+    document = parse_object(smaller)
     name = document.get("signature_name", "")
     if name not in SIGNATURES:
         raise BadRequest(f"there is no signature {shown(str(name))}; there is serving_default")
+    return document, _Reader(tensors, lifted)
 
 
-def _value_of(given: object, tensors: Tensors) -> object:
-    """What stands under the input's name, or stands by itself. Raises BadRequest."""
-    if not isinstance(given, dict) or given.keys() == {BINARY}:
-        return given
-    names = (tensors.input_name, *IMAGE_NAMES)
-    if len(given) != 1 or (name := next(iter(given))) not in names:
-        keys = ", ".join(map(shown, list(given)[:8]))
-        raise BadRequest(f"{keys or 'an empty object'}: there is one input, {shown(tensors.input_name)}")
-    return given[name]
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """JSON values to items of one model."""
 
+    tensors: Tensors
+    lifted: Lifted
 
-def _column(value: object, tensors: Tensors) -> list[Item]:
-    """One image, or a list of images or tensors."""
-    if isinstance(value, list):
-        return [_item(one, tensors, f"input {number}") for number, one in enumerate(value)]
-    return [_item(value, tensors, "inputs")]
+    def rows(self, given: Sequence[object], what: str) -> list[Item]:
+        """Each by itself or under its input's name."""
+        return [self._item(self._value_of(one), f"{what} {number}") for number, one in enumerate(given)]
 
+    def column(self, given: object) -> list[Item]:
+        """One image, or a list of images or tensors; by itself or under the input's name."""
+        value = self._value_of(given)
+        if isinstance(value, list):
+            return [self._item(one, f"input {number}") for number, one in enumerate(value)]
+        return [self._item(value, "inputs")]
 
-def _item(value: object, tensors: Tensors, what: str) -> Item:
-    if isinstance(value, dict) and value.keys() == {BINARY}:
-        return Item([decoded(value[BINARY], what)])
-    if isinstance(value, list):
-        if not value or not isinstance(value[0], list):
-            raise BadInput(f"{what} is not nested as the input's shape {list(tensors.shape)} says")
-        return Item([packed(flattened(value, tensors.shape, what), what)], tensors.row_metadata)
-    raise BadInput(f'{what} is neither {{"b64": ...}}, an encoded image, nor a tensor of shape {list(tensors.shape)}')
+    def _value_of(self, given: object) -> object:
+        if not isinstance(given, dict) or given.keys() == {BINARY}:
+            return given
+        names = (self.tensors.input_name, *IMAGE_NAMES)
+        if len(given) != 1 or (name := next(iter(given))) not in names:
+            keys = ", ".join(map(shown, list(given)[:8]))
+            raise BadRequest(f"{keys or 'an empty object'}: there is one input, {shown(self.tensors.input_name)}")
+        return given[name]
 
+    def _item(self, value: object, what: str) -> Item:
+        shape = self.tensors.shape
+        if isinstance(value, dict) and value.keys() == {BINARY}:
+            return Item([self._decoded(value[BINARY], what)])
+        if isinstance(value, list):
+            if not value or not isinstance(value[0], list):
+                raise BadInput(f"{what} is not nested as the input's shape {list(shape)} says")
+            return Item([packed(flattened(value, shape, what), what)], self.tensors.row_metadata)
+        raise BadInput(f'{what} is neither {{"b64": ...}}, an encoded image, nor a tensor of shape {list(shape)}')
 
-def decoded(text: object, what: str) -> bytes:
-    """Base64 with or without line breaks. Raises BadInput."""
-    if not isinstance(text, str):
-        raise BadInput(f"{what}: b64 is not a text")
-    try:
-        return binascii.a2b_base64(text, strict_mode=True)
-    except (binascii.Error, ValueError):
-        pass  # perhaps only wrapped into lines, as base64 tools do
-    try:
-        return binascii.a2b_base64("".join(text.split()), strict_mode=True)
-    except (binascii.Error, ValueError) as error:
-        raise BadInput(f"{what}: b64 is not base64: {error}") from error
+    def _decoded(self, text: object, what: str) -> bytes:
+        """Base64 with or without line breaks. Raises BadInput."""
+        if not isinstance(text, str):
+            raise BadInput(f"{what}: b64 is not a text")
+        encoded = self.lifted.get(text, text)
+        with suppress(ValueError):  # of which binascii.Error is one; perhaps it is only wrapped into lines
+            return binascii.a2b_base64(encoded, strict_mode=True)
+        unwrapped = text if isinstance(encoded, str) else str(encoded, "latin-1")
+        try:
+            return binascii.a2b_base64("".join(unwrapped.split()), strict_mode=True)
+        except ValueError as error:
+            raise BadInput(f"{what}: b64 is not base64: {error}") from error

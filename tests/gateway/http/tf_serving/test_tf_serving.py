@@ -54,6 +54,20 @@ async def test_many_instances_come_back_in_order() -> None:
     assert [row[0] for row in answer["predictions"]] == list(range(20))
 
 
+@pytest.mark.parametrize("key", ["predict", "classify"])
+async def test_large_images(key: str) -> None:
+    """An image of half a megabyte arrives as it was, and one that is not base64 is refused like a small one."""
+    picture = bytes(range(256)) * 2048
+    text = base64.b64encode(picture).decode()
+    async with serving(TensorDispatcher()) as served:
+        for given, status in ((text, 200), (text[:-1] + "!", 400), (text[:1000] + "\n" + text[1000:], 200)):
+            one = {"b64": given}
+            document = {"instances": [one]} if key == "predict" else {"examples": [{"image": one}]}
+            found, answer = await post(served, f"/v1/models/pets:{key}", document)
+            assert (found, ("error" in answer)) == (status, status == 400)
+        assert served.dispatcher.bodies == [picture, picture]
+
+
 @pytest.mark.parametrize("wrapped", [B64[:4] + "\n" + B64[4:], f" {B64}\r\n"])
 async def test_takes_base64_in_lines(wrapped: str) -> None:
     """What a base64 tool writes is taken with its line breaks."""
