@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from gateway.dispatch.model import Priority
 from gateway.errors import BadRequest
@@ -26,6 +27,8 @@ MAX_MODEL_NAME = 128
 MAX_TOP = 1000
 """Classes in the largest common label set (ImageNet); an answer stays below 100 kB."""
 DEFAULT_TOP = 5
+MAX_GROUP_NAME = 100
+"""Characters."""
 
 _NOT_IN_REQUEST_ID = re.compile(r"[^A-Za-z0-9._-]")
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-[!-~]*)?")
@@ -87,6 +90,19 @@ def top_of(query: Mapping[str, str]) -> int:
     if len(given) > 4 or not given.isascii() or not given.isdigit() or not 1 <= int(given) <= MAX_TOP:
         raise BadRequest(f"top must be a whole number from 1 to {MAX_TOP}, not {shown(given)}")
     return int(given)
+
+
+def question_of(query: Mapping[str, str]) -> str:
+    """What the worker is asked for, as its path's query: labels, or whether the image shows one of a group. Raises
+    BadRequest."""
+    group = query.get("query")
+    if group is None:
+        return f"top={top_of(query)}"
+    if "top" in query:
+        raise BadRequest("query and top are two kinds of answer: give one of them")
+    if not group or len(group) > MAX_GROUP_NAME or not group.isprintable():
+        raise BadRequest(f"query must be a group's name, up to {MAX_GROUP_NAME} characters, not {shown(group)}")
+    return f"query={quote(group, safe='')}"
 
 
 def model_name_of(name: str) -> str:

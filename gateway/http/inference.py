@@ -28,7 +28,7 @@ class Inference:
         """Answers one request. Raises GatewayError."""
         model = head.model_name_of(request.match_info["model"])
         with self._intake.accepted(request, model) as order:
-            return await self._answer(request, order.asking(f"top={head.top_of(request.query)}"))
+            return await self._answer(request, order.asking(head.question_of(request.query)))
 
     async def _answer(self, request: web.Request, order: Order) -> web.Response:
         content_type = request.headers.get(hdrs.CONTENT_TYPE, "")

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from gateway.http.head import DEFAULT_TOP, MAX_TOP, PRIORITY, REQUEST_ID, REQUEST_TIMEOUT, TRACEPARENT, WORKER
+from gateway.http.head import (
+    DEFAULT_TOP,
+    MAX_GROUP_NAME,
+    MAX_TOP,
+    PRIORITY,
+    REQUEST_ID,
+    REQUEST_TIMEOUT,
+    TRACEPARENT,
+    WORKER,
+)
 from gateway.http.open_inference import openapi as open_inference
 from gateway.http.openapi_parts import TOKEN, Json, answer, described, listed, parameter, problem, problems, ref, whole
 from gateway.http.tf_serving import openapi as tf_serving
@@ -42,6 +51,7 @@ def openapi_document(*, has_tunnel: bool) -> Json:
 
 def _inference() -> Json:
     image = {"schema": {"type": "string", "format": "binary"}}
+    group: Json = {"type": "string", "minLength": 1, "maxLength": MAX_GROUP_NAME}
     files = {"schema": {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}}
     return {
         "summary": "Labels for one image, or for each of many files",
@@ -49,6 +59,7 @@ def _inference() -> Json:
         "parameters": [
             parameter("path", "model", {"type": "string"}, "The model's name", required=True),
             parameter("query", "top", whole(MAX_TOP, DEFAULT_TOP), "How many labels, the most probable first"),
+            parameter("query", "query", group, "Whether it shows one of this group of labels, instead of labels"),
             parameter("header", REQUEST_TIMEOUT, {"type": "number"}, "Deadline in seconds, counted from the head"),
             parameter("header", PRIORITY, {"enum": ["high", "normal"]}, "High leaves the queue first"),
             parameter("header", WORKER, {"type": "string"}, "Only this worker; taken with the policy pin alone"),

@@ -35,6 +35,20 @@ async def test_answers_labels_with_worker_and_id() -> None:
         assert served.metrics.received.count() == 7
 
 
+async def test_asks_by_meaning() -> None:
+    """A group's name travels to the worker, whose yes or no is the answer; it is checked first, and stands alone."""
+    answer_text = b'{"model":"digits","query":"round ones","answer":true,"probability":0.75}'
+    async with serving(FakeDispatcher(answers={b"picture": answer_text})) as served:
+        async with served.session.post("/inference/digits?query=round%20ones", data=b"picture") as answer:
+            result = await answer.json()
+        assert (result["answer"], result["probability"], result["worker"]) == (True, 0.75, "w1")
+        assert served.dispatcher.jobs[0].path == "/inference/digits?query=round%20ones"
+        for wrong in ("query=", "query=" + "x" * 101, "query=%00", "query=a&top=3"):
+            async with served.session.post(f"/inference/digits?{wrong}", data=b"picture") as answer:
+                assert answer.status == 400
+        assert len(served.dispatcher.jobs) == 1
+
+
 async def test_names_every_stage_in_server_timing() -> None:
     """Server-Timing has every stage in the order in which they happen, in milliseconds with three decimals."""
     async with serving(FakeDispatcher()) as served:
