@@ -59,7 +59,8 @@ class _Handler(BaseHTTPRequestHandler):
         extent = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
         self._head(206 if start else 200, {**length, **extent, **tag})
         end = state.breaks_at.pop(0) if state.breaks_at else -1
-        self.wfile.write(body if end < 0 else body[:end])
+        with contextlib.suppress(OSError):  # whoever asked may be gone
+            self.wfile.write(body if end < 0 else body[:end])
         self.close_connection = True
 
     def _head(self, status: int, headers: Mapping[str, str]) -> None:
