@@ -16,6 +16,8 @@ from aiohttp import web
 
 from gateway.auth import Authenticator
 from gateway.config import Admin, Config, Listen
+from gateway.direct.connection import Address
+from gateway.direct.watch import DirectWorkers, Entry, Heartbeat
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.http.routes import build_admin_app, build_app
 from gateway.http.server import HttpServer, serve
@@ -54,6 +56,7 @@ class Gateway:
         )
         self._tls = _server_tls(config)
         self._tunnels = TunnelServer(self._dispatcher, self._authenticator, self._metrics, _tunnel_settings(config))
+        self._direct = DirectWorkers(_entries(config), self._dispatcher, _heartbeat(config))
         self._stop = asyncio.Event()
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -63,7 +66,9 @@ class Gateway:
         watched: Sequence[Reloadable] = [self._authenticator, *([self._tls] if self._tls else [])]
         try:
             async with asyncio.TaskGroup() as tasks:
-                background = [tasks.create_task(self._dispatcher.run()), tasks.create_task(Watcher(watched).run())]
+                background = [
+                    tasks.create_task(one.run()) for one in (self._dispatcher, Watcher(watched), self._direct)
+                ]
                 await self._stop.wait()
                 is_done = await self._drain(servers)
                 for task in background:
@@ -129,6 +134,21 @@ def _server_tls(config: Config) -> ServerTls | None:
     if tls.certificate is None or tls.private_key is None:
         return None
     return ServerTls(tls.certificate, tls.private_key, tls.worker_ca)
+
+
+def _entries(config: Config) -> list[Entry]:
+    return [
+        Entry(
+            name,
+            Address(worker.url, worker.ca_file, worker.certificate_file, worker.key_file, worker.token_file),
+            f"direct.workers.{name}",
+        )
+        for name, worker in config.direct.workers.items()
+    ]
+
+
+def _heartbeat(config: Config) -> Heartbeat:
+    return Heartbeat(config.health.heartbeat_interval_s, config.health.heartbeat_misses)
 
 
 def _tunnel_settings(config: Config) -> TunnelSettings:

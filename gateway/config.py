@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -183,6 +184,19 @@ def _pairs(value: object) -> object:
     return {name.strip(): text.strip() for name, _, text in (part.partition("=") for part in value.split(",") if part)}
 
 
+def _worker_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise ValueError("must be http://HOST:PORT or https://HOST:PORT")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("must have no path: the gateway adds its own")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+WorkerName = Annotated[str, Field(pattern=r"^[!-.0-~]{1,128}$")]
+"""Visible ASCII without a slash, as a worker that dials in is called."""
+
+
 class Tunnel(Section):
     """Servers behind workers, as they are reached under /tunnel/{service}/ and under host names of their own."""
 
@@ -196,8 +210,45 @@ class Tunnel(Section):
     """An answer, or a WebSocket, ends when nothing was sent either way for this long."""
 
 
+class DirectWorker(Section):
+    """One worker that the gateway reaches itself."""
+
+    url: Annotated[str, AfterValidator(_worker_url)]
+    """Where it listens: `http://HOST:PORT` or `https://HOST:PORT`."""
+    ca_file: Path | None = None
+    """PEM file with the authority of its certificate; none believes the system's."""
+    certificate_file: Path | None = None
+    """PEM file with a certificate that the gateway shows; none shows none."""
+    key_file: Path | None = None
+    """PEM file with its private key; none looks into certificate_file."""
+    token_file: Path | None = None
+    """File with a bearer token, for a proxy in front of the worker; none sends none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_url(cls, value: object) -> object:
+        """An address alone will do, which is all that the environment has."""
+        return {"url": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _key_has_certificate(self) -> DirectWorker:
+        if self.key_file is not None and self.certificate_file is None:
+            raise ValueError("key_file needs certificate_file")
+        if not self.url.startswith("https://") and (self.ca_file or self.certificate_file):
+            raise ValueError("ca_file and certificate_file need an https:// url")
+        return self
+
+
+class Direct(Section):
+    """Workers that are reached at an address (`edge-worker serve`), beside those that dial in."""
+
+    workers: Annotated[dict[WorkerName, DirectWorker], BeforeValidator(_pairs)] = {}
+    """Tables by the worker's name, with `url`, `ca_file`, `certificate_file`, `key_file`, `token_file`; or
+    `NAME=URL,NAME=URL`. Read at the start alone."""
+
+
 class Health(Section):
-    """When a worker's tunnel counts as lost."""
+    """When a worker counts as lost."""
 
     heartbeat_interval_s: Annotated[float, Field(ge=0.05, le=3600)] = 2.0
     """Time between two heartbeats."""
@@ -290,6 +341,7 @@ class Config(Section):
     limits: Limits = Limits()
     dispatch: Annotated[DispatchSettings, PlainValidator(_as_settings)] = Field(default_factory=DispatchSettings)
     tunnel: Tunnel = Tunnel()
+    direct: Direct = Direct()
     health: Health = Health()
     proxy: Proxy = Proxy()
     drain: Drain = Drain()
@@ -373,6 +425,8 @@ def _problem(item: Mapping[str, Any], sources: Mapping[str, str]) -> str:  # Any
     path = [str(part) for part in item["loc"]]
     name = ".".join(path[:2])
     source = sources.get(name)
+    if path[0] == "direct":  # each worker has settings of its own
+        name = ".".join(path)
     if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         text = f"{name}: there is no such setting; {_alternatives(path)}"
     elif item["type"] == "value_error" and isinstance(item["input"], dict):
@@ -388,6 +442,8 @@ def _alternatives(path: Sequence[str]) -> str:
     sections = sections_of()
     if path[0] not in sections:
         return f"the sections are {', '.join(sections)}"
+    if path[0] == "direct" and len(path) > 2:
+        return f"a worker has {', '.join(DirectWorker.model_fields)}"
     return f"[{path[0]}] has {', '.join(sections[path[0]].model_fields)}"
 
 

@@ -22,10 +22,11 @@ NEVER = {
     "wire": ("gateway", "edge_worker"),
     "gateway": ("edge_worker",),
     "edge_worker": ("gateway",),
-    "gateway.dispatch": ("wire", "gateway.http", "gateway.tunnel", "gateway.cluster"),
+    "gateway.dispatch": ("wire", "gateway.http", "gateway.tunnel", "gateway.direct", "gateway.cluster"),
     "gateway.http": ("wire", "gateway.tunnel", "gateway.cluster"),
     "gateway.tunnel": ("gateway.http", "gateway.cluster"),
     "gateway.cluster": ("gateway.http", "gateway.tunnel"),
+    "gateway.direct": ("wire", "gateway.http", "gateway.tunnel", "gateway.cluster"),
     "gateway.client": ("wire", "gateway.app", "gateway.config", "gateway.dispatch", "gateway.errors", "gateway.http"),
 }
 """The left never imports the right. http and tunnel meet in dispatch; both ends of the tunnel meet in wire."""
@@ -49,6 +50,7 @@ DOORS = {
         "gateway/http/*",
         "gateway/app.py",
         "gateway/client/connection.py",
+        "gateway/direct/connection.py",
         "gateway/tunnel/server.py",
         "gateway/tunnel/channel.py",
         "edge_worker/http/*",
