@@ -15,7 +15,19 @@ from gateway.http.head import (
     WORKER,
 )
 from gateway.http.open_inference import openapi as open_inference
-from gateway.http.openapi_parts import TOKEN, Json, answer, described, listed, parameter, problem, problems, ref, whole
+from gateway.http.openapi_parts import (
+    SECONDS,
+    TOKEN,
+    Json,
+    answer,
+    described,
+    listed,
+    parameter,
+    problem,
+    problems,
+    ref,
+    whole,
+)
 from gateway.http.tf_serving import openapi as tf_serving
 from gateway.http.timing import STAGES
 from gateway.http.torchserve import paths as torchserve_paths
@@ -60,7 +72,7 @@ def _inference() -> Json:
             parameter("path", "model", {"type": "string"}, "The model's name", required=True),
             parameter("query", "top", whole(MAX_TOP, DEFAULT_TOP), "How many labels, the most probable first"),
             parameter("query", "query", group, "Whether it shows one of this group of labels, instead of labels"),
-            parameter("header", REQUEST_TIMEOUT, {"type": "number"}, "Deadline in seconds, counted from the head"),
+            parameter("header", REQUEST_TIMEOUT, SECONDS, "Deadline in seconds, counted from the head"),
             parameter("header", PRIORITY, {"enum": ["high", "normal"]}, "High leaves the queue first"),
             parameter("header", WORKER, {"type": "string"}, "Only this worker; taken with the policy pin alone"),
             parameter("header", REQUEST_ID, {"type": "string"}, "Named in the answer and in every log line"),

@@ -10,6 +10,8 @@ from gateway.http.head import MAX_MODEL_NAME
 
 Json = dict[str, Any]  # Any: a JSON document
 _NOT_SENT = 499
+SECONDS: Json = {"type": "number", "exclusiveMinimum": 0}
+"""Some time from now."""
 TOKEN: list[Json] = [{"token": []}]
 """The security of what needs a token."""
 

@@ -66,21 +66,23 @@ class TorchServe:
 
     async def _form(self, request: web.Request, order: Order, content_type: str) -> Json:
         intake, call = self._intake, order.call
-        parser = MultipartParser(boundary_of(content_type), 1)
+        parser = MultipartParser(boundary_of(content_type), intake.limits.max_parts)
         intake.refuse_large(request, intake.limits.max_multipart_bytes, "max_multipart_bytes")
         await proceed(request)
         files = FilesRequest(intake.limits, intake.budget, intake.exchanger, call.request_id)
 
-        def make_job(body: Body, _number: int, _media_type: str) -> Job:
+        def make_job(body: Body, number: int, _media_type: str) -> Job:
+            if number:
+                raise BadRequest("only one file is looked at")
             return order.job(body, call.request_id, (), intake.clock() + order.asked.timeout_s)
 
         try:
-            ((part, outcome),) = await files.outcomes(intake.stream(request, math.inf), parser, make_job)
+            (part, outcome), *more = await files.outcomes(intake.stream(request, math.inf), parser, make_job)
         finally:
             call.received_bytes = files.received_bytes
             call.worker = ",".join(files.workers)
-        if part.field != FIELD:
-            raise BadRequest(f"the form has no field {FIELD}; it has {head.shown(part.field)}")
+        if more or part.field != FIELD:
+            raise BadRequest(f"the form has {1 + len(more)} fields: one is taken, named {FIELD}")
         if isinstance(outcome, GatewayError):
             raise outcome
         return outcome

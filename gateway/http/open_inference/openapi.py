@@ -6,6 +6,7 @@ from gateway.http.head import PRIORITY, REQUEST_TIMEOUT
 from gateway.http.open_inference.response import HEADER_LENGTH
 from gateway.http.open_inference.routes import MODEL, VERSION
 from gateway.http.openapi_parts import (
+    SECONDS,
     TOKEN,
     Json,
     answer,
@@ -73,7 +74,7 @@ def _infer(path: str) -> Json:
     operation["responses"]["200"]["content"]["application/octet-stream"] = {"schema": TEXT | {"format": "binary"}}
     operation["parameters"] = [
         parameter("header", HEADER_LENGTH, COUNT, "Bytes of JSON before the tensors; 0: the body is one image"),
-        parameter("header", REQUEST_TIMEOUT, {"type": "number"}, "Deadline in seconds, counted from the head"),
+        parameter("header", REQUEST_TIMEOUT, SECONDS, "Deadline in seconds, counted from the head"),
         parameter("header", PRIORITY, {"enum": ["high", "normal"]}, "High leaves the queue first"),
     ]
     operation["requestBody"] = {

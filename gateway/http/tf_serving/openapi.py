@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.http.head import PRIORITY, REQUEST_TIMEOUT
 from gateway.http.openapi_parts import (
+    SECONDS,
     TOKEN,
     Json,
     answer,
@@ -45,7 +46,7 @@ def _operation(summary: str, schema: str, parameters: list[Json]) -> Json:
 
 def _asked(summary: str, schema: str, named: list[Json]) -> Json:
     asked = [
-        parameter("header", REQUEST_TIMEOUT, {"type": "number"}, "Deadline in seconds, counted from the head"),
+        parameter("header", REQUEST_TIMEOUT, SECONDS, "Deadline in seconds, counted from the head"),
         parameter("header", PRIORITY, {"enum": ["high", "normal"]}, "High leaves the queue first"),
     ]
     body = {"required": True, "content": {"application/json": {"schema": ref(f"{schema}Request")}}}
