@@ -14,7 +14,7 @@ from typing import Protocol
 
 from edge_worker.admission import Admissions, Overloaded
 from edge_worker.backends.base import BackendFailed, BadInput, NotReady, ServedModel
-from edge_worker.backends.forwarding import Exchange, Forwarder, TooSlow
+from edge_worker.backends.forwarding import Exchange, Forwarder
 from edge_worker.exchange_runner import BAD_INPUT_CODES, PROBE_METHOD, NotAnswered
 from wire.errors import ExchangeCode
 
@@ -68,7 +68,7 @@ class ForwardRunner:
             async with scope, admission.slot():
                 exchange.began()
                 await self._forward(exchange)
-        except (Overloaded, NotReady, TooSlow, BadInput, BackendFailed) as error:
+        except (Overloaded, NotReady, BadInput, BackendFailed) as error:
             return _named(error, exchange.service)
         except Exception:  # a bug here costs one exchange, not the worker
             if scope.expired():
@@ -93,8 +93,6 @@ def _named(error: Exception, service: str) -> NotAnswered:
     match error:
         case Overloaded() | NotReady():  # nothing was begun: another worker may have it at no risk
             code = ExchangeCode.OVERLOADED
-        case TooSlow():
-            code = ExchangeCode.DEADLINE
         case BadInput():
             code = BAD_INPUT_CODES[error.code]
         case _:

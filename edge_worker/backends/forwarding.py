@@ -14,10 +14,6 @@ from edge_worker.backends.base import Changed, ServedModel
 Headers = Sequence[tuple[str, str]]
 """Names in lower case, values in Latin-1, in order."""
 
-class TooSlow(Exception):
-    """The server behind let the time pass."""
-
-
 class Sink(Protocol):
     """Where an exchange's request body goes, and who is told that there is room for more of the answer."""
 
@@ -78,7 +74,8 @@ class Forwarder(Protocol):
         """Looks at every server once; returns all services, those that are down with the reason. Called once."""
 
     async def forward(self, exchange: Exchange) -> None:
-        """Returns when the answer is whole. Raises NotReady, TooSlow, BadInput, BackendFailed; cancelling drops it."""
+        """Returns when the answer is whole. Raises NotReady while nothing has reached the server, BadInput and
+        BackendFailed; cancelling drops it."""
 
     async def probe(self, service: str) -> None:
         """One real request of the worker's own. Raises BackendFailed."""

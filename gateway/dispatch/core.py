@@ -309,7 +309,7 @@ class Core:
         return pool.absent_since is not None and now - pool.absent_since >= self._settings.absence_s
 
     def _no_worker(self, model: str) -> NoWorker:
-        detail = f"no worker is ready for model {model!r}"
+        detail = f"no worker is ready for {model!r}; GET /v1/workers says in which state each is"
         return NoWorker(detail, retry_after_s=self._settings.no_worker_retry_s)
 
     def _worker_changed(self, worker: Worker | None, now: float) -> None:

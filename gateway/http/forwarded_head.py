@@ -55,6 +55,7 @@ _OURS = frozenset(
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t -~\x80-\xff]*")
+_HOST = re.compile(r"[A-Za-z0-9._~%:\[\]-]*")  # nothing that could end the quotes that it stands in
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -74,7 +75,9 @@ class Sender:
 def request_metadata(
     raw_headers: Sequence[tuple[bytes, bytes]], sender: Sender, *, keeps_host: bool, passes_authorization: bool
 ) -> Metadata:
-    """The fields that the server gets. Raises BadRequest for a field that could be read in two ways."""
+    """The fields that the server gets. Raises BadRequest for a Host that is none."""
+    if not _HOST.fullmatch(sender.host):
+        raise BadRequest("the Host header is not the name of a host")
     fields = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw_headers]
     dropped = _HOP_BY_HOP | _OURS | _named_in_connection(fields)
     if not passes_authorization:
@@ -143,6 +146,7 @@ def _forwarded(sender: Sender) -> list[tuple[str, str]]:
         ("x-forwarded-proto", sender.scheme),
         ("x-forwarded-host", sender.host),
         ("forwarded", f'for={node};host="{sender.host}";proto={sender.scheme}'),
+        ("via", "1.1 edge-gateway"),  # RFC 9110 7.6.3: who passes a request on must say so
         ("x-request-id", sender.request_id),
     ]
     return [*fields, ("x-forwarded-prefix", sender.prefix)] if sender.prefix else fields
