@@ -181,8 +181,9 @@ class Stack:
         """Where clients and workers connect."""
         return f"https://localhost:{self.port}"
 
-    def start_gateway(self, port: int = 0, **settings: object) -> None:
-        """Starts the gateway. `settings` are SECTION__NAME=value, as in the environment; None leaves ours out."""
+    def start_gateway(self, port: int = 0, config: Path | None = None, **settings: object) -> None:
+        """Starts the gateway. `settings` are SECTION__NAME=value, as in the environment; None leaves ours out. They
+        beat what is in the file `config`."""
         files = self.credentials
         environment = {
             "LISTEN__HOST": "127.0.0.1",
@@ -197,8 +198,9 @@ class Stack:
         }
         log = self._log("gateway")
         variables = {f"GATEWAY_{name}": str(value) for name, value in environment.items() if value is not None}
+        with_file = [] if config is None else ["--config", str(config)]
         with _held_signals():
-            self.gateway = Process("gateway", ["gateway", "serve"], log, variables)
+            self.gateway = Process("gateway", ["gateway", "serve", *with_file], log, variables)
             self._started.append(self.gateway)
         line = self.gateway.wait_event("serving")
         self.port, self.admin_port = line["port"], line["admin_port"]

@@ -18,6 +18,7 @@ import structlog
 from gateway.direct.connection import Address, Connection
 from gateway.direct.link import DirectLink
 from gateway.dispatch.model import ExchangeError, ExchangeFailed, Link, ModelOffer
+from gateway.errors import GatewayError
 
 MAX_MODELS = 256
 """Of one worker."""
@@ -122,7 +123,11 @@ class _Watch:
         """Until cancelled."""
         try:
             while True:
-                await self._look()
+                try:
+                    await self._look()
+                except Exception as error:  # one worker's trouble costs that worker, not the gateway
+                    self._log.exception("worker could not be looked at")
+                    self._missed(f"{type(error).__name__}: {error}")
                 await self._sleep(self._heartbeat.interval_s)
         finally:
             if self._link is not None:
@@ -133,7 +138,7 @@ class _Watch:
         began = self._clock()
         try:
             said = _said(await self._connection.get("/v1/models", self._heartbeat.interval_s))
-        except (ExchangeError, TimeoutError) as error:
+        except (ExchangeError, GatewayError, TimeoutError) as error:
             self._missed(str(error) or f"no answer within {self._heartbeat.interval_s:g} s")
             return
         self._misses = 0

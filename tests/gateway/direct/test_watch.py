@@ -16,7 +16,7 @@ from gateway.dispatch.model import Link, LinkLost, ModelOffer
 from gateway.files import FileError
 from tests.support import certificates
 from tests.support.fake_link import make_job
-from tests.support.scripted_server import scripted_server
+from tests.support.scripted_server import Reply, scripted_server
 from tests.support.worker_http import until
 
 MODEL = {"name": "m", "version": "1", "slots": 2, "failure": "", "metadata": {"labels": 10}}
@@ -85,8 +85,8 @@ class Scene:
         return list(self.workforce.told)
 
     @contextlib.asynccontextmanager
-    async def watched(self) -> AsyncIterator[Scene]:
-        async with scripted_server(self.reply) as url:
+    async def watched(self, reply: Reply | None = None) -> AsyncIterator[Scene]:
+        async with scripted_server(reply or self.reply) as url:
             entry = Entry("w", Address(url), "direct.workers.w")
             workers = DirectWorkers([entry], self.workforce, Heartbeat(30.0, 3), sleep=self.sleep)
             running = asyncio.create_task(workers.run())
@@ -182,6 +182,38 @@ async def test_what_is_no_worker_does_not_join(said: object) -> None:
     scene.said = said
     async with scene.watched():
         assert scene.workforce.told == []
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "404 Not Found", "500 Oh"])
+async def test_an_address_that_answers_something_else_is_asked_again(status: str) -> None:
+    """It may be a worker that is too old, or a proxy whose worker is not there yet: the watch goes on."""
+    body = json.dumps({"code": "bad_request", "detail": "no"}).encode()
+    scene = Scene()
+    worker = scene.reply
+
+    async def reply(head: bytes, request: bytes, writer: asyncio.StreamWriter) -> None:
+        scene.reply = worker  # type: ignore[method-assign]
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+
+    async def first_that(head: bytes, request: bytes, writer: asyncio.StreamWriter) -> None:
+        await scene.reply(head, request, writer)
+
+    scene.reply = reply  # type: ignore[method-assign]
+    async with scene.watched(first_that):
+        assert scene.workforce.told == []
+        assert await scene.round() == [("join", "w", OFFER)]
+
+
+async def test_a_bug_about_one_worker_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is logged, and counts as a miss."""
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.direct.watch._said", lambda _document: 1 / 0)
+        scene = Scene()
+        watching = scene.watched()
+        await watching.__aenter__()
+        assert scene.workforce.told == []
+    assert await scene.round() == [("join", "w", OFFER)]
+    await watching.__aexit__(None, None, None)
 
 
 async def test_the_end_leaves_nothing_behind() -> None:
