@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
 from gateway.health import ask, url
+from tests.support.certificates import made
 
 
 @contextmanager
-def answering(status: int) -> Iterator[str]:
+def answering(status: int, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """A server's address; its /healthz answers with this status, the rest with 404."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -28,6 +31,8 @@ def answering(status: int) -> Iterator[str]:
             """Says nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -56,6 +61,15 @@ def test_only_200_is_healthy(status: int, is_healthy: bool) -> None:
     """The line says what came."""
     with answering(status) as place:
         assert ask(f"http://{place}/healthz") == (is_healthy, f"http://{place}/healthz: {status}")
+
+
+def test_a_gateway_is_known_by_answering_not_by_its_certificate(tmp_path: Path) -> None:
+    """It is asked by a loopback address, which no certificate of a public gateway names."""
+    folder = made(tmp_path, "gateway.example.com")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem", folder / "server.key")
+    with answering(200, context) as place:
+        assert ask(f"https://{place}/healthz") == (True, f"https://{place}/healthz: 200")
 
 
 def test_nobody_there_is_not_healthy() -> None:
