@@ -22,11 +22,12 @@ from edge_worker.models.spec import ModelSpec
 class OpenCVNet:
     """One cv2 net. It wants channels first for a TensorFlow graph, whose layout the importer turns."""
 
-    def __init__(self, net: cv2.dnn.Net, spec: ModelSpec) -> None:
+    def __init__(self, net: cv2.dnn.Net, spec: ModelSpec, content: bytes) -> None:
+        """`content` is what the net was read from. Raises BackendFailed."""
         self._net = net
         self._input = spec.input.name
         self._shape = (spec.input.height, spec.input.width, spec.input.channels)
-        self._output = _output_name(net, spec)
+        self._output = _output_name(net, spec, content)
         self._channels_first = spec.format == "tf-frozen" or spec.input.layout == "NCHW"
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -62,21 +63,23 @@ class OpenCVLoader:
         buffer = np.frombuffer(content, np.uint8)
         read = cv2.dnn.readNetFromTensorflow if spec.format == "tf-frozen" else cv2.dnn.readNetFromONNX
         try:
-            return OpenCVNet(read(buffer), spec)
+            return OpenCVNet(read(buffer), spec, content)
         except cv2.error as error:
             raise BackendFailed(f"OpenCV cannot load it: {_reason(error)}") from error
 
 
-def _output_name(net: cv2.dnn.Net, spec: ModelSpec) -> str:
+def _output_name(net: cv2.dnn.Net, spec: ModelSpec, content: bytes) -> str:
     """What OpenCV calls the output. Raises BackendFailed when the description leaves it open.
 
-    The importer removes Identity nodes, so the name that TensorFlow knows may be gone: the only output is then meant.
+    The importer removes Identity nodes, so a name that is in the graph (it stands in its bytes) may be gone from the net:
+    the only output is then meant.
     """
     outputs = list(net.getUnconnectedOutLayersNames())
     name = spec.output.name
     if name in outputs or name in net.getLayerNames():
         return name
-    if len(outputs) == 1 and (not name or spec.format == "tf-frozen"):
+    is_removed = spec.format == "tf-frozen" and name.partition(":")[0].encode() in content
+    if len(outputs) == 1 and (not name or is_removed):
         return str(outputs[0])
     raise BackendFailed(f"output.name = {name!r}: the network's outputs are {', '.join(outputs)[:300]}")
 
