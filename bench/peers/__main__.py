@@ -24,6 +24,7 @@ from bench.peers.measure import Plan
 from bench.peers.registry import SYSTEMS
 from bench.peers.run import compare, lineup
 from bench.peers.slow_link import SlowPlan
+from bench.peers.system import Kind
 from bench.peers.table import show
 
 GOOD, BROKEN, BAD_INPUT, NOT_WRITTEN, INTERRUPTED = 0, 1, 2, 3, 130
@@ -31,6 +32,7 @@ GOOD, BROKEN, BAD_INPUT, NOT_WRITTEN, INTERRUPTED = 0, 1, 2, 3, 130
 FILE_WIDTH = 150
 """Characters of a line where no terminal says how many it has."""
 NAMES = tuple(one.name for one in SYSTEMS)
+TUNNELS = tuple(one.name for one in SYSTEMS if one.kind is not Kind.PLAIN)
 SMOKE = {
     "sizes": [1000, 100_000],
     "concurrency": [4],
@@ -113,9 +115,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--sizes", nargs="+", type=count, default=[1000, 100_000, 1_000_000], metavar="BYTES")
     made.add_argument("--concurrency", nargs="+", type=count, default=[1, 4, 32], metavar="N")
     made.add_argument("--rounds", type=count, default=3, metavar="N", help="of all systems (default: 3)")
-    made.add_argument("--block", type=positive, default=1.5, metavar="S", help="of one system (default: 1.5)")
+    made.add_argument("--block", type=positive, default=1.4, metavar="S", help="of one system (default: 1.4)")
     made.add_argument(
-        "--slow", nargs="*", choices=NAMES, default=NAMES, metavar="NAME", help="over it too (default: each tunnel)"
+        "--slow", nargs="*", choices=NAMES, default=TUNNELS, metavar="NAME", help="over it too (default: each tunnel)"
     )
     made.add_argument("--slow-rounds", type=count, default=1, metavar="N", help="of idling and upload (default: 1)")
     made.add_argument("--slow-idle", type=positive, default=7.0, metavar="S", help="of idling (default: 7)")

@@ -1,6 +1,7 @@
 """What this project wants to reach, as ratios to the best tunnel of the same run, and whether it does.
 
-The best is chosen for each bar by itself: whoever is cheapest or quickest there. A ratio by round is to the same one.
+The best is chosen for each bar by itself: whoever is cheapest or quickest there, of those that answered every request.
+A ratio by round is to the same one.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def bars_of(cells: Mapping[Key, Cell], tunnels: Sequence[str], slow: Sequence[Sl
 def _ratios(cells: Mapping[Key, Cell], tunnels: Sequence[str]) -> Iterator[Bar]:
     sizes = list(dict.fromkeys(size for _, size, concurrency in cells if concurrency == CONCURRENCY))
     for size in sizes:
-        peers = [cells[name, size, CONCURRENCY] for name in tunnels if (name, size, CONCURRENCY) in cells]
+        peers = [
+            cell for name in tunnels if (cell := cells.get((name, size, CONCURRENCY))) is not None and not cell.failures
+        ]
         echo, http = (cells.get((name, size, CONCURRENCY)) for name in (ECHO, HTTP))
         of = bytes_text(size)
         yield from _bar(f"CPU, {of}", echo, peers, lambda one: one.cpu_us, CPU_BOUNDS.get(size))

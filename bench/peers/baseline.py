@@ -55,12 +55,12 @@ class Change:
 
 
 def ratios_of(cells: Mapping[Key, Cell], ours: Sequence[str], others: Sequence[str]) -> Iterator[Ratio]:
-    """Of each of ours to each other system of a run."""
+    """Of each of ours to each other system of a run; none where requests failed."""
     for size in dict.fromkeys(size for _, size, concurrency in cells if concurrency == CONCURRENCY):
         for mine in ours:
             for peer in others:
                 first, second = (cells.get((name, size, CONCURRENCY)) for name in (mine, peer))
-                if first is not None and second is not None:
+                if first is not None and second is not None and not (first.failures or second.failures):
                     yield from _ratios(first, second)
 
 

@@ -20,7 +20,7 @@ from bench.peers.grounds import Grounds, prepared
 from bench.peers.measure import Measured, Plan, interleaved
 from bench.peers.results import cells_of, failed
 from bench.peers.slow_link import Slow, SlowPlan, over_slow_link
-from bench.peers.system import Kind, Running, System
+from bench.peers.system import Running, System
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _over_slow(
     broken: dict[str, str],
     console: Console,
 ) -> Iterator[Slow]:
-    chosen = [one for one in systems if one.name in names and one.name not in broken and one.kind is not Kind.PLAIN]
+    chosen = [one for one in systems if one.name in names and one.name not in broken]
     if chosen:
         console.print(f"{len(chosen)} over a slow link, one by one: some {plan.seconds(len(chosen)):.0f} s")
     for system in chosen:

@@ -74,6 +74,16 @@ def test_bars_are_ratios_to_the_best_tunnel() -> None:
     assert bars(found_of(50.0))["CPU, 1 kB"].verdict == "met"
 
 
+def test_a_peer_that_failed_a_request_is_not_the_best() -> None:
+    """Nor has it a ratio to compare later; what ours costs is then by the next best."""
+    found = found_of()
+    for one in found.blocks:
+        if one.system == "ssh":
+            one.block.failures["closed"] = 1
+    assert bars(found)["CPU, 1 kB"].against == "frp"
+    assert {one.peer for one in comparison(found).ratios()} == {"frp", "nginx"}
+
+
 def test_bars_of_the_http_backend() -> None:
     """Aimed at from 100 kB on."""
     blocks = [measured(name, 1.0, 10.0, size=size) for name in ("ssh", "http") for size in PLAN.sizes]
