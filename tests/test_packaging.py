@@ -82,6 +82,8 @@ def test_each_import_has_its_extra(library: str) -> None:
             needed = names("serve")
         elif door.startswith("edge_worker/models/") and library in ("requests", "rich"):
             needed = names("models")
+        elif door.startswith("edge_worker/backends/http/"):
+            needed = names("http")
         else:
             needed = names("worker") | names("opencv") | names("tensorflow")
         assert distribution in needed, f"{door} imports {library}: no extra names {distribution}"
