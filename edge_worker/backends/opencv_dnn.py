@@ -71,8 +71,8 @@ class OpenCVLoader:
 def _output_name(net: cv2.dnn.Net, spec: ModelSpec, content: bytes) -> str:
     """What OpenCV calls the output. Raises BackendFailed when the description leaves it open.
 
-    The importer removes Identity nodes, so a name that is in the graph (it stands in its bytes) may be gone from the net:
-    the only output is then meant.
+    The importer removes Identity nodes. A name that is in the graph (it stands in its bytes) may so be gone from the
+    net: the only output is then meant.
     """
     outputs = list(net.getUnconnectedOutLayersNames())
     name = spec.output.name
