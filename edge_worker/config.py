@@ -58,7 +58,7 @@ class WorkerConfig:
     """debug, info, warning or error."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Free text about this machine, shown to operators."""
-    upstream: UpstreamSettings = UpstreamSettings()
+    upstream: UpstreamSettings = field(default_factory=UpstreamSettings)
     """What the backend http is told."""
 
 
@@ -74,6 +74,8 @@ class ServeConfig:
     """The server's certificate in PEM; None serves plain HTTP."""
     key_file: Path | None
     """Its private key; None when it is in the same file."""
+    client_ca_file: Path | None
+    """The authority whose certificates clients must show; None asks for none."""
     backend: str
     """One of BACKENDS."""
     engine: BackendSettings
@@ -171,6 +173,7 @@ def load_serve(flags: argparse.Namespace, environment: Mapping[str, str]) -> Ser
         port=values["port"],
         certificate_file=values["certificate-file"],
         key_file=values["key-file"],
+        client_ca_file=values["client-ca-file"],
         backend=values["backend"],
         engine=_engine(values),
         max_body_bytes=values["max-body-bytes"],
@@ -208,8 +211,10 @@ def load_health(flags: argparse.Namespace, environment: Mapping[str, str]) -> Pa
 
 
 def _want_certificate_with_key(values: Mapping[str, Any], problems: dict[str, list[str]]) -> None:
-    if values["key-file"] is not None and values["certificate-file"] is None and "certificate-file" not in problems:
-        problems["certificate-file"] = ["certificate-file: is missing, but key-file is given"]
+    for name in ("key-file", "client-ca-file"):
+        given = values.get(name) is not None and values["certificate-file"] is None
+        if given and "certificate-file" not in problems:
+            problems["certificate-file"] = [f"certificate-file: is missing, but {name} is given"]
 
 
 def _raise_any(problems: Mapping[str, list[str]]) -> None:
