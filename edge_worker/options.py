@@ -226,6 +226,7 @@ SERVE = (
     Option("port", "SERVE_PORT", _whole(0, 65535), "8000", "port to listen on; 0: any free one", LISTENING, "PORT"),
     Option("certificate-file", "SERVE_CERTIFICATE_FILE", _file, "", "serve HTTPS with it", LISTENING, "FILE"),
     Option("key-file", "SERVE_KEY_FILE", _file, "", "its private key; default: in the same file", LISTENING, "FILE"),
+    Option("client-ca-file", "SERVE_CLIENT_CA_FILE", _file, "", "who may connect: of this CA alone", LISTENING, "FILE"),
     *_MODELS,
     *_ENGINE,
     *_LEAVING,

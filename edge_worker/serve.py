@@ -36,7 +36,7 @@ class WorkerServer:
         """Raises ConfigError for certificates and backends that cannot be used."""
         self._config = config
         try:
-            self._tls = _tls_context(config.certificate_file, config.key_file)
+            self._tls = _tls_context(config.certificate_file, config.key_file, config.client_ca_file)
             self._backend: Backend = open_backend(config.backend, config.engine)
         except (ValueError, ImportError) as error:
             raise ConfigError(str(error)) from error
@@ -111,7 +111,7 @@ class WorkerServer:
     def _say_where(self, port: int) -> None:
         scheme = "http" if self._tls is None else "https"
         log.info("serving", extra={"scheme": scheme, "host": self._config.host, "port": port})
-        if not _is_loopback(self._config.host):
+        if not _is_loopback(self._config.host) and self._config.client_ca_file is None:
             log.warning("no authentication", extra={"hint": f"whoever can reach port {port} may use every model"})
 
 
@@ -122,7 +122,9 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _tls_context(certificate_file: Path | None, key_file: Path | None) -> ssl.SSLContext | None:
+def _tls_context(
+    certificate_file: Path | None, key_file: Path | None, client_ca_file: Path | None
+) -> ssl.SSLContext | None:
     """None without a certificate. Raises ValueError that names the option."""
     if certificate_file is None:
         return None
@@ -135,6 +137,12 @@ def _tls_context(certificate_file: Path | None, key_file: Path | None) -> ssl.SS
     except (ssl.SSLError, OSError) as error:
         where = f"certificate-file = {certificate_file}" + (f", key-file = {key_file}" if key_file else "")
         raise ValueError(f"{where}: must be a certificate and its key in PEM: {error}") from error
+    if client_ca_file is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        try:
+            context.load_verify_locations(client_ca_file)
+        except (ssl.SSLError, OSError) as error:
+            raise ValueError(f"client-ca-file = {client_ca_file}: must be certificates in PEM: {error}") from error
     return context
 
 

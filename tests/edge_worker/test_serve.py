@@ -16,13 +16,15 @@ from edge_worker.backends.settings import BackendSettings
 from edge_worker.config import ConfigError, ServeConfig
 from edge_worker.health import Health
 from edge_worker.serve import WorkerServer
+from tests.support import certificates
 from tests.support.fake_backend import FakeBackend
 from tests.support.worker_http import ANSWER, until
 
 
 def config(**changes: object) -> ServeConfig:
     fields: dict[str, object] = {
-        "host": "127.0.0.1", "port": 0, "certificate_file": None, "key_file": None, "backend": "fake",
+        "host": "127.0.0.1", "port": 0, "certificate_file": None, "key_file": None, "client_ca_file": None,
+        "backend": "fake",
         "engine": BackendSettings(), "max_body_bytes": 1000, "drain_grace_s": 30.0, "health_socket": None,
         "log_format": "json", "log_level": "info",
     }  # fmt: skip
@@ -121,6 +123,16 @@ async def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"port = {port}: cannot listen on 127.0.0.1: "):
             await made(monkeypatch, FakeBackend(ANSWER), port=port).run()
+
+
+def test_a_client_ca_that_is_none(tmp_path: Path) -> None:
+    """A file that holds no certificate is a mistake of the configuration, by the name of its option."""
+    pki = certificates.made(tmp_path / "pki")
+    file = tmp_path / "client-ca.pem"
+    file.write_text("no certificate")
+    files = {"certificate_file": pki / "server.pem", "key_file": pki / "server.key", "client_ca_file": file}
+    with pytest.raises(ConfigError, match=f"client-ca-file = {file}: must be certificates in PEM"):
+        WorkerServer(config(**files, backend="echo"))
 
 
 def test_a_certificate_that_is_none(tmp_path: Path) -> None:

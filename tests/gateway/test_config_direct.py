@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from gateway.config import ConfigError, DirectWorker, load
+
+HOWTO = Path(__file__).parents[2] / "docs/howto/direct-workers.md"
 
 
 def loaded(tmp_path: Path, text: str) -> dict[str, DirectWorker]:
@@ -26,6 +29,14 @@ def test_an_address_alone_will_do(tmp_path: Path) -> None:
     workers = {"a": DirectWorker(url="http://h:1"), "b": DirectWorker(url="http://h:2")}
     assert loaded(tmp_path, '[direct.workers]\na = "http://h:1"\nb = "http://h:2"\n') == workers
     assert load(None, {"GATEWAY_DIRECT__WORKERS": "a=http://h:1, b=http://h:2"}, {}).direct.workers == workers
+
+
+def test_the_howto_is_a_configuration(tmp_path: Path) -> None:
+    """Its table can be copied."""
+    (table,) = re.findall(r"^```toml\n(.*?)^```", HOWTO.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    workers = loaded(tmp_path, table)
+    assert list(workers) == ["lab-2", "lab-3"]
+    assert workers["lab-2"].certificate_file == Path("certs/client-gateway.pem")
 
 
 @pytest.mark.parametrize(

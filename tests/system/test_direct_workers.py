@@ -12,6 +12,7 @@ import pytest
 
 from demo.stack import Credentials, Process, Stack
 from gateway.client import Bounds, Client, ClientError, Outcome
+from tests.support import certificates
 
 SAMPLE = Path(__file__).parents[2] / "edge_worker/models/digits/samples/digit-7.png"
 ONCE = Bounds(tries=1)
@@ -33,6 +34,7 @@ class Direct:
         self.url = f"https://localhost:{self.port}"
         self._stack = stack
         self._options = ["--certificate-file", str(credentials.certificate), "--key-file", str(credentials.private_key)]
+        self._options += ["--client-ca-file", str(credentials.ca)]
         self.process: Process
 
     def start(self) -> None:
@@ -53,11 +55,14 @@ def stack(new_stack: Callable[[str], Stack]) -> Stack:
 
 @pytest.fixture(scope="module")
 def direct(stack: Stack, credentials: Credentials) -> Iterator[Direct]:
-    """The pool: worker-1 dialled in, `direct` listens over TLS of the development CA."""
+    """The pool: worker-1 dialled in, `direct` listens, and lets in who has a certificate of the development CA."""
     made = Direct(stack, credentials)
     made.start()
     config = stack.directory / "direct.toml"
-    config.write_text(f'[direct.workers.direct]\nurl = "{made.url}"\nca_file = "{credentials.ca}"\n')
+    certificates.made(credentials.directory, "--client", "gateway")  # beside what is there
+    mine = credentials.directory / "client-gateway"
+    files = f'ca_file = "{credentials.ca}"\ncertificate_file = "{mine}.pem"\nkey_file = "{mine}.key"\n'
+    config.write_text(f'[direct.workers.direct]\nurl = "{made.url}"\n{files}')
     stack.start_gateway(config=config, HEALTH__HEARTBEAT_INTERVAL_S=0.2)
     stack.start_worker("worker-1", "--backend", "opencv_dnn")
     stack.wait_ready("digits", 2)
@@ -111,6 +116,8 @@ def test_both_kinds_share_the_work(stack: Stack, direct: Direct, wait_until: Cal
     for worker in ("direct", "worker-1"):
         stages = next(one for one in results if one.worker == worker).timing.stages_ms
         assert {"queue", "tunnel_out", "worker_queue", "decode", "inference", "tunnel_back", "total"} <= set(stages)
+    with Client(direct.url, ca=stack.credentials.ca, retry=ONCE) as anybody:
+        assert isinstance(anybody.classify_batch([SAMPLE], model="digits")[0], ClientError)  # without a certificate
     view = next(one for one in stack.workers_view() if one["worker"] == "direct")
     assert (view["about"]["address"], view["about"]["direct"]) == (direct.url, True)
     assert view["rtt_ms"] > 0
