@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable, Mapping
+from urllib.parse import quote
 
 REQUEST_ID = "X-Request-ID"
 REQUEST_TIMEOUT = "X-Request-Timeout"
@@ -18,6 +19,8 @@ MAX_TIMEOUT_S = 300.0
 """Seconds; both are the gateway's defaults. A longer timeout is refused rather than cut."""
 DEFAULT_TOP = 5
 MAX_TOP = 1000
+MAX_GROUP_NAME = 100
+"""Characters of a group's name in a model's description."""
 MAX_REQUEST_ID_CHARS = 64
 
 _IMAGE_LIKE = frozenset(("", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded"))
@@ -51,6 +54,19 @@ def top_of(query: Mapping[str, str]) -> int:
     if len(given) > 4 or not given.isascii() or not given.isdigit() or not 1 <= int(given) <= MAX_TOP:
         raise ValueError(f"top must be a whole number from 1 to {MAX_TOP}, not {shown(given)}")
     return int(given)
+
+
+def question_of(query: Mapping[str, str]) -> str:
+    """What the backend is asked for, as its path's query: labels, or whether the image shows one of a group. Raises
+    ValueError that says what is allowed."""
+    group = query.get("query")
+    if group is None:
+        return f"top={top_of(query)}"
+    if "top" in query:
+        raise ValueError("query and top are two kinds of answer: give one of them")
+    if not 1 <= len(group) <= MAX_GROUP_NAME:
+        raise ValueError(f"query must be a group's name, up to {MAX_GROUP_NAME} characters, not {shown(group)}")
+    return f"query={quote(group, safe='')}"
 
 
 def media_type_of(content_type: str) -> str:

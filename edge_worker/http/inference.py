@@ -39,12 +39,13 @@ class Order:
 
     call: HttpCall
     model: str
-    top: int
+    question: str
+    """The query of the backend's path."""
     timeout_s: float
 
     def request(self, body: bytes, content_type: str, began_at: float, received_at: float) -> WholeRequest:
         """One image, as the runner takes it; its deadline counts from `began_at`."""
-        path = f"/inference/{quote(self.model, safe='')}?top={self.top}"
+        path = f"/inference/{quote(self.model, safe='')}?{self.question}"
         metadata = (("content-type", content_type),) if content_type else ()
         deadline_ms = max(1, round(self.timeout_s * 1000))
         return WholeRequest(RequestHead("POST", path, self.model, metadata, deadline_ms), body, began_at, received_at)
@@ -138,7 +139,7 @@ class Inference:
         if served.failure:
             raise RequestFailed("no_worker", f"the model {head.shown(model)} cannot be served; the log says why")
         try:
-            return Order(call, model, head.top_of(request.query), head.timeout_s_of(request.headers))
+            return Order(call, model, head.question_of(request.query), head.timeout_s_of(request.headers))
         except ValueError as error:
             raise RequestFailed("bad_request", str(error)) from error
 

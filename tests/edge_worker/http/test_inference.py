@@ -98,6 +98,8 @@ async def test_a_form_that_is_none(body: bytes, code: str) -> None:
         ("/inference/broken", {}, b"x", 503, "no_worker"),
         ("/inference/m?top=0", {}, b"x", 400, "bad_request"),
         ("/inference/m?top=1001", {}, b"x", 400, "bad_request"),
+        ("/inference/m?query=cat&top=1", {}, b"x", 400, "bad_request"),
+        ("/inference/m?query=", {}, b"x", 400, "bad_request"),
         ("/inference/m", {"X-Request-Timeout": "301"}, b"x", 400, "bad_request"),
         ("/inference/m", {"X-Request-Timeout": "nan"}, b"x", 400, "bad_request"),
         ("/inference/m", {"Content-Type": "text/html"}, b"x", 415, "unsupported_media_type"),
@@ -121,6 +123,14 @@ async def test_what_is_refused(path: str, headers: dict[str, str], body: bytes, 
             assert ("Retry-After" in answer.headers) == (status == 503)
             assert "secret" not in await answer.text()
         assert not served.backend.calls
+
+
+async def test_a_group_is_asked_for_by_its_name() -> None:
+    """The backend is given it as the gateway would."""
+    async with serving(FakeBackend(ANSWER)) as served:
+        async with served.session.post("/inference/m?query=big%20cat%26", data=b"x") as answer:
+            assert answer.status == 200
+        assert served.backend.calls[0].path == "/inference/m?query=big%20cat%26"
 
 
 async def test_a_long_body_without_a_length_is_cut_off() -> None:
