@@ -247,6 +247,18 @@ class Direct(Section):
     `NAME=URL,NAME=URL`. Read at the start alone."""
 
 
+class ImageUrl(Section):
+    """Whether the gateway fetches images that clients name by address, and from where."""
+
+    enabled: bool = False
+    """Whether `{"image_url": ...}` is taken at all."""
+    hosts: Annotated[tuple[str, ...], BeforeValidator(_split)] = ()
+    """Names that may be asked, in lower case; `name:port` for another port than 443. Only their public addresses are
+    connected to."""
+    timeout_s: Seconds = 10.0
+    """Most time for one image, its name's look-up included."""
+
+
 class Health(Section):
     """When a worker counts as lost."""
 
@@ -343,6 +355,7 @@ class Config(Section):
     tunnel: Tunnel = Tunnel()
     direct: Direct = Direct()
     health: Health = Health()
+    image_url: ImageUrl = ImageUrl()
     proxy: Proxy = Proxy()
     drain: Drain = Drain()
     log: Log = Log()

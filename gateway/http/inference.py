@@ -10,19 +10,25 @@ import math
 from aiohttp import hdrs, web
 
 from gateway.dispatch.model import Body, Job, Metadata
-from gateway.errors import UnknownModel, UnsupportedMedia
+from gateway.errors import BadInput, BadRequest, UnknownModel, UnsupportedMedia
 from gateway.http import head
+from gateway.http.body import WholeBody
 from gateway.http.files import FilesRequest
+from gateway.http.image_url import ImageFetcher
 from gateway.http.intake import Intake, Order, proceed
 from gateway.http.media import MULTIPART, is_image_like, media_type_of
 from gateway.http.multipart import MultipartParser, boundary_of
+
+JSON_TYPE = "application/json"
 
 
 class Inference:
     """The handler of the native API."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, images: ImageFetcher | None) -> None:
+        """`images` fetches those that are named by address; None takes no addresses."""
         self._intake = intake
+        self._images = images
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answers one request. Raises GatewayError."""
@@ -33,6 +39,8 @@ class Inference:
     async def _answer(self, request: web.Request, order: Order) -> web.Response:
         content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
         media_type = media_type_of(content_type)
+        if media_type == JSON_TYPE and self._images is not None:
+            return await self._answer_address(request, order, self._images)
         is_multipart = media_type == MULTIPART
         if not is_multipart and not is_image_like(content_type):
             detail = f"{head.shown(media_type)} is not taken: send an image as the body, or files as {MULTIPART}"
@@ -62,6 +70,24 @@ class Inference:
         stream = intake.stream(request, order.deadline)
         metadata = _content_type(media_type)
         answer = await intake.answer_stream(order, stream, request.content_length, metadata, intake.exchanger.answer)
+        return web.json_response(answer.result)
+
+    async def _answer_address(self, request: web.Request, order: Order, images: ImageFetcher) -> web.Response:
+        intake, call = self._intake, order.call
+        await proceed(request)
+        asked = await intake.small_json(request, order.deadline)
+        url = asked.get("image_url")
+        if not isinstance(url, str) or len(asked) != 1:
+            raise BadRequest('the JSON must be {"image_url": "https://..."}')
+        fetched = await images.fetch(url, order.deadline - intake.clock(), intake.budget)
+        try:
+            if not fetched.size_bytes:
+                raise BadInput("the image at that address is empty")
+            job = order.job(WholeBody(fetched.pieces), call.request_id, (), order.deadline)
+            answer = await intake.exchanger.answer(job, intake.clock() - order.started)
+        finally:
+            fetched.release()
+        call.answered(answer.worker, answer.stages, answer.batch_size)
         return web.json_response(answer.result)
 
     async def _answer_files(self, request: web.Request, order: Order, content_type: str) -> web.Response:

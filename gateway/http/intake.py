@@ -26,11 +26,14 @@ from gateway.http.exchange import Answer, Exchanger, T
 from gateway.http.gate import Gate
 from gateway.http.groups import first_error
 from gateway.http.inflate import inflated
+from gateway.http.json_body import parse_object
 from gateway.http.pace import PaceLimits
 from gateway.http.ports import Dispatcher
 from gateway.http.statistics import Statistics
 from gateway.metrics import Metrics
 
+MAX_SMALL_BYTES = 64 * 1024
+"""The body of a request that holds neither image nor tensor: a name, an address, a few words."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 Exchange = Callable[[Job, float], Awaitable[Answer[T]]]
@@ -151,6 +154,17 @@ class Intake:
             yield body.pieces
         finally:
             order.call.received_bytes = body.received_bytes
+            body.release()
+
+    async def small_json(self, request: web.Request, deadline: float) -> dict[str, object]:
+        """A JSON object of a few words; empty for an empty body. Raises GatewayError."""
+        stream, limit = self.stream(request, deadline), MAX_SMALL_BYTES
+        body = ArrivingBody(stream, request.content_length, limit, self.budget, limit_name="of such a request")
+        try:
+            await body.receive_rest()
+            text = b"".join(body.pieces)
+            return parse_object(text) if text.strip() else {}
+        finally:
             body.release()
 
     async def answer_stream(

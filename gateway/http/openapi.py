@@ -36,10 +36,10 @@ TUNNEL_PATH = "/v1/tunnel"
 SUBPROTOCOL = "edge-inference.v1"
 
 
-def openapi_document(*, has_tunnel: bool) -> Json:
-    """The public API in OpenAPI 3.1."""
+def openapi_document(*, has_tunnel: bool, takes_addresses: bool = False) -> Json:
+    """The public API in OpenAPI 3.1. `takes_addresses`: images may be named by address."""
     paths: Json = {
-        "/inference/{model}": {"post": _inference()},
+        "/inference/{model}": {"post": _inference(takes_addresses)},
         **open_inference.paths(),
         **tf_serving.paths(),
         **torchserve_paths(),
@@ -61,10 +61,13 @@ def openapi_document(*, has_tunnel: bool) -> Json:
     }
 
 
-def _inference() -> Json:
+def _inference(takes_addresses: bool) -> Json:
     image = {"schema": {"type": "string", "format": "binary"}}
     group: Json = {"type": "string", "minLength": 1, "maxLength": MAX_GROUP_NAME}
     files = {"schema": {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}}
+    content = {"image/*": image, "application/octet-stream": image, "multipart/form-data": files}
+    if takes_addresses:
+        content["application/json"] = {"schema": described("image_url", image_url={"type": "string", "format": "uri"})}
     return {
         "summary": "Labels for one image, or for each of many files",
         "security": TOKEN,
@@ -80,7 +83,7 @@ def _inference() -> Json:
         ],
         "requestBody": {
             "required": True,
-            "content": {"image/*": image, "application/octet-stream": image, "multipart/form-data": files},
+            "content": content,
         },
         "responses": {
             "200": {

@@ -16,6 +16,7 @@ from gateway.http.errors import FAILURE_CODES
 from gateway.http.forward import add_forwarding
 from gateway.http.gate import Gate
 from gateway.http.gauges import fleet_gauges
+from gateway.http.image_url import ImageFetcher
 from gateway.http.inference import Inference
 from gateway.http.intake import Intake, leave_expectation
 from gateway.http.model_facts import Models
@@ -49,9 +50,13 @@ def build_app(
     intake = Intake(dispatcher, gate, metrics, config.limits, may_pin=may_pin, clock=clock)
     for code in FAILURE_CODES:
         metrics.failures.start(code)
-    views = Views(dispatcher, gate, openapi_document(has_tunnel=tunnel is not None))
+    views = Views(
+        dispatcher, gate, openapi_document(has_tunnel=tunnel is not None, takes_addresses=config.image_url.enabled)
+    )
     app = web.Application(middlewares=[_envelope(dispatcher, metrics, config, logs_requests=config.log.requests)])
-    app.router.add_post("/inference/{model}", Inference(intake).handle, expect_handler=leave_expectation)
+    app.router.add_post(
+        "/inference/{model}", Inference(intake, _images(config)).handle, expect_handler=leave_expectation
+    )
     models = Models(dispatcher)
     add_open_inference(app.router, intake, models)
     add_tf_serving(app.router, intake, models)
@@ -64,6 +69,11 @@ def build_app(
     if tunnel is not None:
         app.router.add_get(TUNNEL_PATH, _tunnel_handler(tunnel), allow_head=False)
     return app
+
+
+def _images(config: Config) -> ImageFetcher | None:
+    """What fetches images by address, if that is on."""
+    return ImageFetcher(config.image_url, config.limits.max_body_bytes) if config.image_url.enabled else None
 
 
 def build_admin_app(dispatcher: Dispatcher, metrics: Metrics, config: Config) -> web.Application:

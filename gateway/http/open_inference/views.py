@@ -12,16 +12,12 @@ from aiohttp import web
 
 from gateway.errors import NoWorker, UnknownModel, Unsupported
 from gateway.http import head
-from gateway.http.body import ArrivingBody
 from gateway.http.intake import Intake
-from gateway.http.json_body import flag_of, object_of, parse_object
+from gateway.http.json_body import flag_of, object_of
 from gateway.http.model_facts import RETRY_AFTER_S, ModelFacts, Models
 from gateway.http.model_states import repository_index
 from gateway.http.open_inference import documents
 from gateway.http.open_inference.infer import named
-
-MAX_CONTROL_BYTES = 64 * 1024
-"""The body of a repository request: a few words."""
 
 
 class OpenInferenceViews:
@@ -86,14 +82,14 @@ class OpenInferenceViews:
     async def index(self, request: web.Request) -> web.Response:
         """Every version of every model that a worker announces. Raises GatewayError."""
         self._intake.gate.admit(request)
-        asked = await self._control(request)
+        asked = await self._intake.small_json(request, math.inf)
         view = self._dispatcher.workers_view()
         return web.json_response(repository_index(view, only_ready=flag_of(asked, "ready", False)))
 
     async def load(self, request: web.Request) -> web.Response:
         """200 when the model is loaded: a worker is ready for it. Raises GatewayError."""
         name = self._admitted(request)
-        if object_of(await self._control(request), "parameters"):
+        if object_of(await self._intake.small_json(request, math.inf), "parameters"):
             raise Unsupported("a model is configured where it is loaded, at its workers: send no parameters")
         ready = self._dispatcher.models.get(name)
         if ready is None:
@@ -123,15 +119,3 @@ class OpenInferenceViews:
 
     def _statistics(self, name: str, version: str) -> documents.Json:
         return documents.model_statistics(name, version, self._intake.statistics.of(name))
-
-    async def _control(self, request: web.Request) -> dict[str, object]:
-        """The request's JSON object; empty for an empty body. Raises GatewayError."""
-        stream = self._intake.stream(request, math.inf)
-        budget, limit = self._intake.budget, MAX_CONTROL_BYTES
-        body = ArrivingBody(stream, request.content_length, limit, budget, limit_name="of repository requests")
-        try:
-            await body.receive_rest()
-            text = b"".join(body.pieces)
-            return parse_object(text) if text.strip() else {}
-        finally:
-            body.release()
