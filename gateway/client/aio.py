@@ -6,7 +6,7 @@ import asyncio
 import os
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from types import TracebackType
 
 from gateway.client.connection import Connections, reading_of, request_url, tls_context
@@ -37,19 +37,21 @@ class AsyncClient:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         try_timeout_s: float | None = None,
         retry: Bounds | Patience | None = None,
+        worker: str | None = None,
         user_agent: str = "edge-gateway-client",
     ) -> None:
         """`url`: a gateway, or with a path any address that takes a picture. `token`: None looks at GATEWAY_TOKEN, ''
         sends none. `ca`: a file, a context, or None for GATEWAY_CA and then the system's. `timeout_s`: of a call, all
-        its tries together, unless the call says another. `try_timeout_s`: of one try; None for what is left. Raises
-        ValueError for an address or a CA that cannot be used."""
+        its tries together, unless the call says another. `try_timeout_s`: of one try; None for what is left. `worker`:
+        the one that may answer, where the gateway's policy is `pin`; None for any. Raises ValueError for an address or
+        a CA that cannot be used."""
         request_url(url, "", {})
         self._url = url
         self._timeout_s = timeout_s
         self._try_timeout_s = try_timeout_s
         self._patience = retry if isinstance(retry, Patience) else Patience(retry or Bounds())
         given = os.environ.get(TOKEN_VARIABLE, "").strip() if token is None else token
-        self._connections = Connections(tls_context(url, ca), given, user_agent)
+        self._connections = Connections(tls_context(url, ca), given, user_agent, worker)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -121,7 +123,7 @@ class AsyncClient:
         query: str | None = None,
         timeout_s: float | None = None,
         concurrency: int = CONCURRENCY,
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncGenerator[Outcome, None]:
         """A request for each, `concurrency` of them at a time; an outcome for each, in order, as soon as those before
         it are there. No more pictures are taken than are in flight. Leaving early drops what is in flight."""
         ahead = iter(pictures)

@@ -33,12 +33,14 @@ CA_VARIABLE = "GATEWAY_CA"
 class Connections:
     """Kept-alive connections to one address, made when they are needed."""
 
-    def __init__(self, tls: ssl.SSLContext | None, token: str, user_agent: str) -> None:
-        """`tls` is None for http. Belongs to the event loop of its first request."""
+    def __init__(self, tls: ssl.SSLContext | None, token: str, user_agent: str, worker: str | None = None) -> None:
+        """`tls` is None for http; `worker` None for any. Belongs to the event loop of its first request."""
         self._tls = tls
         self._headers = {"User-Agent": user_agent, "Accept": "application/json"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
+        if worker is not None:
+            self._headers["X-Worker"] = worker
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:

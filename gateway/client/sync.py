@@ -36,10 +36,11 @@ class Client:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         try_timeout_s: float | None = None,
         retry: Bounds | None = None,
+        worker: str | None = None,
     ) -> None:
         """As AsyncClient. Raises ValueError for an address or a CA that cannot be used."""
         self._client = AsyncClient(
-            url, token=token, ca=ca, timeout_s=timeout_s, try_timeout_s=try_timeout_s, retry=retry
+            url, token=token, ca=ca, timeout_s=timeout_s, try_timeout_s=try_timeout_s, retry=retry, worker=worker
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="gateway-client", daemon=True)

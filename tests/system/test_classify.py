@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from demo.stack import Stack
+from gateway.client import Client
+from tests.support.connect_proxy import connect_proxy
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = "edge_worker/models/digits/samples"
@@ -83,7 +85,7 @@ def test_a_line_for_each_picture_in_order(folder: Path, stack: Stack) -> None:
 
 
 def test_json_and_standard_input(folder: Path, stack: Stack) -> None:
-    """An object in a line, with the times."""
+    """An object in a line, with the times; a question is answered with yes or no."""
     picture = (ROOT / SAMPLES / "digit-8.png").read_bytes()
     status, out, _ = classify(folder, stack, "-", "--json", "--top", "2", stdin=picture)
     said = json.loads(out)
@@ -91,6 +93,21 @@ def test_json_and_standard_input(folder: Path, stack: Stack) -> None:
     assert (said["file"], said["predictions"][0]["label"], len(said["predictions"])) == ("-", "8", 2)
     assert said["timing"]["stages_ms"]["inference"] > 0
     assert said["timing"]["network_ms"] > 0
+    status, out, _ = classify(folder, stack, "-", "--query", "even", stdin=picture)
+    assert (status, out.split("\t")[:2]) == (0, ["-", "yes"])
+
+
+def test_through_the_proxy_of_the_environment(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CONNECT with its name and password; the gateway's certificate is verified behind it; NO_PROXY goes around."""
+    files = stack.credentials
+    token = files.client_token.read_text().strip()
+    with connect_proxy("me", "secret") as proxy, Client(stack.url, token=token, ca=files.ca) as client:
+        monkeypatch.setenv("https_proxy", proxy.url("me:secret"))
+        assert client.classify(ROOT / SAMPLES / "digit-5.png", model="digits").label == "5"
+        assert proxy.tunnelled == [f"localhost:{stack.port}"]
+        monkeypatch.setenv("no_proxy", "localhost")
+        assert client.classify(ROOT / SAMPLES / "digit-6.png", model="digits").label == "6"
+        assert len(proxy.tunnelled) == 1
 
 
 def test_each_mistake_has_a_message(folder: Path, stack: Stack) -> None:

@@ -103,7 +103,7 @@ async def test_leaving_many_early_drops_what_is_in_flight() -> None:
         outcomes = client.classify_many((str(n).encode() for n in range(100)), model="m", concurrency=4)
         async for _ in outcomes:
             break
-        await outcomes.aclose()  # type: ignore[attr-defined]
+        await outcomes.aclose()
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
