@@ -35,15 +35,16 @@ def path_of(name: str) -> str:
     return path
 
 
-def said(*command: str) -> str:
-    """The first line of what a short command prints, such as its version; '' if it prints nothing."""
+def said(*command: str, about: str = "") -> str:
+    """The first line with `about` in it of what a short command prints, such as its version; '' if there is none."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ASK_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return next(iter((done.stdout + done.stderr).strip().splitlines()), "").strip()
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    return next((line.strip() for line in lines if about in line), "")
 
 
 @contextlib.contextmanager

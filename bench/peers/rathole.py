@@ -72,7 +72,8 @@ class Rathole:
             running([path, "--client", str(client)], directory / "client.log", lambda: listens(remote)) as private,
             front(ground, remote) as (port, nginx),
         ):
-            yield Running(Address(port), {PUBLIC: (nginx, public), PRIVATE: (private,)}, said(path, "--version"))
+            version = f"rathole {said(path, '--version', about='Build Version').rpartition(' ')[2]}"
+            yield Running(Address(port), {PUBLIC: (nginx, public), PRIVATE: (private,)}, version)
 
 
 def _make_identity(ground: Ground) -> None:
