@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from edge_worker.backends.factory import BACKENDS, open_backend
+from edge_worker.backends.factory import BACKENDS, open_backend, open_forwarder
+from edge_worker.backends.http.address import UpstreamSettings, parse_upstream
 from edge_worker.backends.settings import BackendSettings
 from tests.support.networks import needs_tensorflow
 
-ALL = [pytest.param(name, marks=needs_tensorflow) if name == "tensorflow" else name for name in BACKENDS]
+ALL = [
+    pytest.param(name, marks=needs_tensorflow) if name == "tensorflow" else name for name in BACKENDS if name != "http"
+]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -21,9 +24,17 @@ def test_each_backend_is_opened_by_its_name(name: str) -> None:
     assert open_backend(name, BackendSettings()).name == name
 
 
+def test_a_forwarder_is_opened_on_its_own() -> None:
+    """It computes nothing: what asks for something that computes is told where it belongs."""
+    upstream = UpstreamSettings((parse_upstream("http://localhost:8000"),))
+    assert open_forwarder(upstream).name == "http"
+    with pytest.raises(ValueError, match="edge-worker connect"):
+        open_backend("http", BackendSettings())
+
+
 def test_echo_loads_no_library() -> None:
     """A worker that echoes starts without cv2, numpy and the gateway's libraries."""
-    heavy = ("cv2", "numpy", "aiohttp", "jwt", "tensorflow", "gateway")
+    heavy = ("cv2", "numpy", "aiohttp", "jwt", "tensorflow", "httptools", "gateway")
     program = (
         "import sys, asyncio\n"
         "from edge_worker.backends.factory import open_backend\n"
