@@ -62,6 +62,7 @@ DOORS = {
     "jwt": ("gateway/auth.py",),
     "numpy": ("edge_worker/backends/*", "edge_worker/models/networks/*", "edge_worker/models/digits/train.py"),
     "prometheus_client": ("gateway/metrics.py", "gateway/tallies.py"),
+    "pybase64": ("gateway/http/tf_serving/request.py",),
     "pydantic": ("gateway/config.py",),
     "requests": ("edge_worker/models/download.py",),
     "rich": ("edge_worker/models/progress.py",),

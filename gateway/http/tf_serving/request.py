@@ -6,10 +6,11 @@ Everything that is neither an image nor a tensor of the model's shape is refused
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+
+import pybase64
 
 from gateway.errors import BadInput, BadRequest
 from gateway.http.head import shown
@@ -102,9 +103,9 @@ class _Reader:
             raise BadInput(f"{what}: b64 is not a text")
         encoded = self.lifted.get(text, text)
         with suppress(ValueError):  # of which binascii.Error is one; perhaps it is only wrapped into lines
-            return binascii.a2b_base64(encoded, strict_mode=True)
+            return pybase64.b64decode(encoded, validate=True)
         unwrapped = text if isinstance(encoded, str) else str(encoded, "latin-1")
         try:
-            return binascii.a2b_base64("".join(unwrapped.split()), strict_mode=True)
+            return pybase64.b64decode("".join(unwrapped.split()), validate=True)
         except ValueError as error:
             raise BadInput(f"{what}: b64 is not base64: {error}") from error
