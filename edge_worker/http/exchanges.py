@@ -24,6 +24,8 @@ from edge_worker.http.readiness import Readiness
 from edge_worker.version import software
 from wire.frames import RequestHead
 
+HEARTBEAT_PATH = "/v1/models"
+"""Asked for every two seconds or so: the log has it at debug."""
 PREFIX = "/v1/exchange"
 METADATA_PREFIX = "X-Exchange-"
 """Before the name of a metadatum, but for the content type: whatever it is called, it is no header of HTTP's own."""
@@ -52,7 +54,7 @@ class Exchanges:
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Adds them to the server's."""
-        router.add_get("/v1/models", self.models)
+        router.add_get(HEARTBEAT_PATH, self.models)
         router.add_post("/v1/probe/{model}", self.probe)
         router.add_post(PREFIX + "/inference/{model}", self.exchange)
 

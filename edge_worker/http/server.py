@@ -25,7 +25,7 @@ from edge_worker.http.errors import (
     problem_of_http_exception,
     problem_of_status,
 )
-from edge_worker.http.exchanges import Exchanges
+from edge_worker.http.exchanges import HEARTBEAT_PATH, Exchanges
 from edge_worker.http.inference import Inference
 from edge_worker.http.readiness import Readiness
 
@@ -147,7 +147,8 @@ def _mark(response: web.StreamResponse, call: HttpCall) -> None:
 
 
 def _log(request: web.Request, call: HttpCall, status: int, failure: str) -> None:
-    if not log.isEnabledFor(logging.INFO):
+    level = logging.DEBUG if request.path == HEARTBEAT_PATH and status == 200 else logging.INFO
+    if not log.isEnabledFor(level):
         return
     resource = request.match_info.route.resource
     fields = {
@@ -161,7 +162,7 @@ def _log(request: web.Request, call: HttpCall, status: int, failure: str) -> Non
         "request_id": call.request_id,
         "client": request.remote,
     }
-    log.info("request", extra=fields)
+    log.log(level, "request", extra=fields)
 
 
 # --- below every request ----------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 
@@ -24,6 +25,16 @@ async def test_models_are_told_as_in_a_hello() -> None:
     ]
     assert (len(said["session"]), said["draining"]) == (32, False)
     assert said["software"].startswith("edge-worker/")
+
+
+async def test_a_heartbeat_is_no_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A gateway asks every two seconds; an inference, and a heartbeat for who wants every detail, is one."""
+    caplog.set_level(logging.DEBUG, "edge_worker.http")
+    async with serving(FakeBackend(ANSWER)) as served:
+        await served.session.get("/v1/models")
+        await served.session.post("/v1/probe/m")
+    said = [(one.levelname, one.__dict__["route"]) for one in caplog.records if one.message == "request"]
+    assert said == [("DEBUG", "/v1/models"), ("INFO", "/v1/probe/{model}")]
 
 
 async def test_a_probe_is_a_real_inference() -> None:
