@@ -1,4 +1,4 @@
-"""docs/reference/bench-wan.md and bench-client.md say what there is: flags, defaults, profiles, members, reasons."""
+"""The pages of wan.py, client.py and agree.py say what there is: flags, defaults, profiles, members, reasons."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import client, wan
+from bench import agree, client, wan
+from bench.agreement import Agreement
 from bench.classification.labels import Truth
 from bench.classification.report import Walk, as_json
 from bench.classification.score import Result, score
@@ -16,13 +17,20 @@ from bench.network import carrier, jitter, profile, relay
 from bench.network.profile import PROFILES, Profile, Way, in_words
 from bench.network.tally import Tally
 from gateway.client import Prediction
+from gateway.client.errors import error_of
+from gateway.client.results import Reading, Timing, result_of
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 WAN = (REFERENCE / "bench-wan.md").read_text(encoding="utf-8")
 CLIENT = (REFERENCE / "bench-client.md").read_text(encoding="utf-8")
-BOTH = pytest.mark.parametrize(
-    ("page", "parser"), [(WAN, wan.parser()), (CLIENT, client.parser())], ids=["wan", "client"]
+AGREE = (REFERENCE / "bench-agree.md").read_text(encoding="utf-8")
+EACH = pytest.mark.parametrize(
+    ("page", "parser"),
+    [(WAN, wan.parser()), (CLIENT, client.parser()), (AGREE, agree.parser())],
+    ids=["wan", "client", "agree"],
 )
+
+READING = Reading("id", Timing({}, 1.0, 0.0, False), 1)
 
 
 def rows(page: str, title: str) -> list[list[str]]:
@@ -35,7 +43,7 @@ def names(cells: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cells)
 
 
-@BOTH
+@EACH
 def test_each_flag_is_described_once(page: str, parser: argparse.ArgumentParser) -> None:
     """The tables have what the program takes, and nothing else."""
     taken = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
@@ -45,7 +53,7 @@ def test_each_flag_is_described_once(page: str, parser: argparse.ArgumentParser)
     )
 
 
-@BOTH
+@EACH
 def test_defaults_are_as_said(page: str, parser: argparse.ArgumentParser) -> None:
     """A number in the last column is the parser's default."""
     defaults = {action.option_strings[-1]: action.default for action in parser._actions if action.option_strings}
@@ -104,6 +112,17 @@ def test_each_member_of_the_clients_object_is_described() -> None:
     described = {name for row in rows(CLIENT, "JSON") for cell in row for name in names(cell)}
     assert described == members
     assert {"truth", "answer", "count", "probability", "example"} == set(said["score"]["confusions"][0])
+
+
+def test_each_member_of_a_comparison_is_described() -> None:
+    """Of the object, of a picture that was compared and of one that failed."""
+    agreement = Agreement(1e-4)
+    right = result_of("a", {"predictions": [{"index": 1, "label": "cat", "probability": 0.9}]}, READING)
+    agreement.add("a", right, right)
+    agreement.add("b", right, error_of("bad_input"))
+    said = agreement.as_json()
+    described = {name for row in rows(AGREE, "JSON") for cell in row for name in names(cell)} - {"random"}
+    assert described == set(said) | set(said["worst"][0]) | set(said["failures"][0])
 
 
 def test_each_reason_is_described() -> None:

@@ -197,6 +197,21 @@ async def test_the_token_is_the_environments_unless_it_is_given(monkeypatch: pyt
     assert seen == ["Bearer from-outside", None, "Bearer mine"]
 
 
+async def test_a_worker_can_be_named() -> None:
+    """X-Worker, for a gateway that lets its clients choose; by default there is none."""
+    seen: list[str | None] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        seen.append(request.headers.get("X-Worker"))
+        return web.json_response(CAT)
+
+    async with served(handle) as url:
+        for worker in (None, "gpu-1"):
+            async with AsyncClient(url, token="", worker=worker) as client:
+                await client.classify(b"x", model="m")
+    assert seen == [None, "gpu-1"]
+
+
 def test_a_wrong_address_or_ca_is_said_at_once() -> None:
     """Before any picture is read."""
     with pytest.raises(ValueError, match="is not an address"):
