@@ -267,7 +267,7 @@ REFUSED: list[tuple[str, dict[str, Any], bytes, str]] = [
     ("short element", {"inputs": [image_input(2)]}, encoded(b"one") + b"\x09\0\0\0xy", "element 1 has 9 bytes"),
     ("half a length", {"inputs": [image_input(2)]}, encoded(b"three") + b"\0\0\0", "before the length of element 1"),
     ("too many elements", {"inputs": [image_input(200)]}, encoded(b"one"), "200 elements, for which 7 bytes"),
-    ("elements left over", {"inputs": [image_input(1)]}, encoded(b"one", b"two"), "7 bytes are left over"),
+    ("elements left over", {"inputs": [image_input(1)]}, encoded(b"one", b"two"), "after the 1 elements"),
     ("empty element", {"inputs": [image_input(1)]}, encoded(b""), "item 0 is empty"),
     (
         "tensor bytes",
