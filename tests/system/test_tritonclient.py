@@ -24,8 +24,8 @@ PATIENCE_S = 60.0
 
 @pytest.fixture(scope="module")
 def stack(new_stack: Callable[[str], Stack]) -> Stack:
-    """A gateway and two workers with the digits, which every worker has; in turns, since the default policy may leave one
-    of two that share this machine's cores without work."""
+    """A gateway and two workers with the digits. They work in turns: the default policy may leave one of two that share
+    this machine's cores without work."""
     stack = new_stack("tritonclient")
     stack.start_gateway(DISPATCH__POLICY="round_robin")
     for name in ("worker-1", "worker-2"):
