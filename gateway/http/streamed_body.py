@@ -41,7 +41,9 @@ class StreamedBody:
         self.is_complete = False
 
     async def receive_here(self) -> None:
-        """Takes what is here already, when that is everything."""
+        """Takes what is here already, when that is everything; of a body that will not be kept, nothing."""
+        if self.size is None or self.size > KEPT_BYTES:
+            return
         while not self.is_complete:
             await self._receive()
 

@@ -67,7 +67,7 @@ async def test_a_large_body_is_not_kept() -> None:
 
 async def test_what_is_here_is_taken_at_once() -> None:
     """A body that came with its head costs no task."""
-    body, _ = made(b"all")
+    body, _ = made(b"all", size=3)
     await body.receive_here()
     assert body.is_complete
     empty, _ = made(size=0)
@@ -85,3 +85,11 @@ async def test_errors_of_the_client_reach_the_reader() -> None:
         await read(body)
     body.release()
     assert budget.held_bytes == 0
+
+
+@pytest.mark.parametrize("size", [KEPT_BYTES + 1, None])
+async def test_a_body_that_is_not_kept_is_left_where_it_is(size: int | None) -> None:
+    """All of it may be here: what was taken before a worker is chosen could not be given to one."""
+    body, _ = made(bytes(KEPT_BYTES + 1), size=size)
+    await body.receive_here()
+    assert sum(map(len, await read(body))) == KEPT_BYTES + 1
