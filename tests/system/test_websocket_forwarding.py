@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import os
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -59,7 +60,7 @@ class EchoServer:
                     assert connection.ping().wait(WAIT_S)
                     connection.send("ponged")
                 elif message == "cut":
-                    connection.socket.close()
+                    connection.socket.shutdown(socket.SHUT_RDWR)
                 else:
                     connection.send(message)
         finally:
@@ -177,7 +178,7 @@ def test_a_lost_end_is_lost_for_the_other(dial: Connect, echo: EchoServer) -> No
     with dial() as websocket:
         websocket.send("here")
         assert websocket.recv(WAIT_S) == "here"
-        websocket.socket.close()
+        websocket.socket.shutdown(socket.SHUT_RDWR)
     assert echo.ended.acquire(timeout=WAIT_S)
     assert echo.codes[-1] == 1006
 
