@@ -21,43 +21,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 
 from gateway.dispatch.clock import Clock, LoopClock, Timer
 from gateway.dispatch.core import Core
-from gateway.dispatch.effects import Assigned, CloseLink, Effect, Expired, Failure, ProbeDue, Rejected
-from gateway.dispatch.estimator import measured_service_s
-from gateway.dispatch.model import (
-    ExchangeError,
-    ExchangeFailed,
-    ExchangeRefused,
-    Held,
-    Job,
-    Link,
-    LoadReport,
-    Metadata,
-    ModelOffer,
-    Reply,
-)
+from gateway.dispatch.effects import Assigned, CloseLink, Effect, Expired, ProbeDue, Rejected
+from gateway.dispatch.exchange import Exchange, expire
+from gateway.dispatch.model import ExchangeError, Job, Link, LoadReport, ModelOffer
 from gateway.dispatch.observer import NullObserver, Observer
-from gateway.dispatch.queue import Stage, Ticket
+from gateway.dispatch.queue import Ticket
 from gateway.dispatch.replica import Replica
 from gateway.dispatch.settings import DispatchSettings
 from gateway.dispatch.view import workers_view
-from gateway.errors import DeadlineExceeded, Draining, GatewayError
+from gateway.errors import Draining
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    """One exchange's ends to pull: `chosen` answers where the job goes, `scope` ends it at its deadline."""
-
-    scope: asyncio.Timeout
-    chosen: asyncio.Future[Replica | GatewayError] = field(default_factory=asyncio.Future)
 
 
 class Dispatcher:
@@ -69,7 +49,7 @@ class Dispatcher:
         self._settings = settings
         self._clock = clock or LoopClock()
         self._core = Core(settings, observer or NullObserver(), now=self._clock.now())
-        self._waiters: dict[Ticket, _Waiter] = {}
+        self._exchanges: dict[Ticket, Exchange] = {}
         self._probes: asyncio.Queue[Replica] = asyncio.Queue()  # bounded by the core: one per worker at a time
         self._timer: Timer | None = None
         self._timer_at: float | None = None
@@ -80,42 +60,14 @@ class Dispatcher:
 
     # ---- jobs
 
-    @asynccontextmanager
-    async def exchange(self, job: Job) -> AsyncIterator[Reply]:
-        """Places the job and yields a worker's answer; leaving early cancels the work at the worker.
+    def exchange(self, job: Job) -> Exchange:
+        """Entering it places the job and gives a worker's answer; leaving early cancels the work at the worker.
 
         A worker lost, or refusing, or failing before it answered costs one more attempt elsewhere when the body can
         be sent again. Raises what `core.submit` raises, and WorkerLost, WorkerFailed, DeadlineExceeded, or what the
         client's own input or body deserved (BadInput, SlowBody and so on).
         """
-        ticket = self._core.submit(job, self._clock.now())
-        self._nothing_in_flight.clear()
-        outcome = "cancelled"
-        scope = asyncio.timeout(None)
-        try:
-            async with scope, AsyncExitStack() as stack:
-                self._waiters[ticket] = _Waiter(scope)
-                self._advance()
-                reply = await self._answer(ticket, stack)
-                yield reply
-                if ticket.stage is Stage.RUNNING:
-                    self._answered(ticket, reply)
-        except ExchangeError as error:  # while the answer was being read: too late for another worker
-            raise (self._fail(ticket, error, may_retry=False) or error) from error
-        except GatewayError as error:
-            outcome = error.code
-            raise
-        except TimeoutError as error:
-            if not scope.expired():
-                raise
-            outcome = DeadlineExceeded.code
-            raise DeadlineExceeded(f"no answer before the deadline, after {ticket.attempts} attempts") from error
-        finally:
-            was_live = self._core.cancel(ticket, outcome, self._clock.now())
-            del self._waiters[ticket]
-            self._look_idle()
-            if was_live:
-                self._advance()
+        return Exchange(job, self._core, self._clock, self, self._settings.reply_hold_bytes)
 
     @contextmanager
     def open_request(self) -> Iterator[None]:
@@ -137,7 +89,7 @@ class Dispatcher:
         self._look_idle()
         try:
             async with asyncio.timeout(None) as scope:
-                timer = self._clock.call_at(self._clock.now() + grace_s, lambda: _expire(scope))
+                timer = self._clock.call_at(self._clock.now() + grace_s, lambda: expire(scope))
                 try:
                     await self._nothing_in_flight.wait()
                 finally:
@@ -159,23 +111,23 @@ class Dispatcher:
 
     def join(self, link: Link, offers: Sequence[ModelOffer]) -> None:
         self._core.join(link, offers, self._clock.now())
-        self._advance()
+        self.advance()
 
     def leave(self, link: Link, reason: str) -> None:
         self._core.leave(link, reason, self._clock.now())
-        self._advance()
+        self.advance()
 
     def update(self, link: Link, offers: Sequence[ModelOffer]) -> None:
         self._core.update(link, offers, self._clock.now())
-        self._advance()
+        self.advance()
 
     def load(self, link: Link, report: LoadReport) -> None:
         self._core.load(link, report, self._clock.now())
-        self._advance()
+        self.advance()
 
     def drain_worker(self, link: Link) -> None:
         self._core.drain_worker(link, self._clock.now())
-        self._advance()
+        self.advance()
 
     def workers_view(self) -> list[dict[str, object]]:
         """Every worker as JSON values, by name; the fields are those of `view.py`."""
@@ -213,51 +165,15 @@ class Dispatcher:
 
     # ---- inside
 
-    async def _answer(self, ticket: Ticket, stack: AsyncExitStack) -> Reply:
-        """The first answer of any worker; it is open on `stack` unless it is held here whole."""
-        while True:
-            waiter = self._waiters[ticket]
-            chosen = await waiter.chosen
-            if isinstance(chosen, GatewayError):
-                raise chosen
-            try:
-                return await self._attempt(ticket, chosen, stack)
-            except ExchangeError as error:
-                waiter.chosen = asyncio.Future()
-                final = self._fail(ticket, error, may_retry=True)
-                if final is not None:
-                    raise final from error
+    def began(self, ticket: Ticket, exchange: Exchange) -> None:
+        """For Exchange: it is told what the core decides about its ticket."""
+        self._exchanges[ticket] = exchange
+        self._nothing_in_flight.clear()
 
-    async def _attempt(self, ticket: Ticket, replica: Replica, stack: AsyncExitStack) -> Reply:
-        """One worker's answer: a short one is read to its end here, so that its slot is free and nothing can break it
-        any more; a long one, or a stream, is passed on as it comes, its exchange open on `stack`."""
-        reply = await stack.enter_async_context(replica.link.exchange(ticket.job))
-        timing = reply.timing
-        timing.queue_s, timing.attempts, timing.worker = ticket.queue_s, ticket.attempts, replica.worker
-        if ticket.job.is_stream:
-            self._core.began_answer(ticket)
-        if ticket.job.is_stream or _declared_bytes(reply.metadata) > self._settings.reply_hold_bytes:
-            return reply
-        try:
-            body = await _whole(reply, self._settings.reply_hold_bytes)
-        finally:
-            await stack.aclose()
-        self._answered(ticket, reply)
-        return Reply(reply.status, reply.metadata, Held(body), timing)
-
-    def _answered(self, ticket: Ticket, reply: Reply) -> None:
-        self._core.answered(ticket, measured_service_s(reply.timing.worker_s), self._clock.now())
-        self._advance()
-
-    def _fail(self, ticket: Ticket, error: ExchangeError, *, may_retry: bool) -> GatewayError | None:
-        """Tells the core; None when the job waits for another worker."""
-        if isinstance(error, ExchangeRefused):
-            failure = Failure.REFUSED
-        else:
-            failure = Failure.FAILED if isinstance(error, ExchangeFailed) else Failure.LOST
-        final = self._core.failed(ticket, failure, str(error), self._clock.now(), may_retry=may_retry)
-        self._advance()
-        return final
+    def ended(self, ticket: Ticket) -> None:
+        """For Exchange: it is over."""
+        del self._exchanges[ticket]
+        self._look_idle()
 
     async def _probe(self, replica: Replica) -> None:
         service_s, reason = None, ""
@@ -271,15 +187,16 @@ class Dispatcher:
             log.exception("probe of worker %s for model %s", replica.worker, replica.offer.name)
             reason = f"{type(error).__name__}: {error}"
         self._core.probed(replica, service_s, reason, self._clock.now())
-        self._advance()
+        self.advance()
 
     def _look_idle(self) -> None:
         """While draining, jobs are taken until the last open request is over."""
         self._core.is_draining = self._is_draining and not self._open_requests
-        if not self._waiters and not self._open_requests:
+        if not self._exchanges and not self._open_requests:
             self._nothing_in_flight.set()
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
+        """Does what the core wants done after a change."""
         for effect in self._core.advance(self._clock.now()):
             self._act(effect)
         self._set_timer()
@@ -287,20 +204,15 @@ class Dispatcher:
     def _act(self, effect: Effect) -> None:
         match effect:
             case Assigned(ticket) if ticket.replica is not None:
-                self._choose(ticket, ticket.replica)
+                self._exchanges[ticket].chosen(ticket.replica)
             case Rejected(ticket, error):
-                self._choose(ticket, error)
+                self._exchanges[ticket].chosen(error)
             case Expired(ticket):
-                _expire(self._waiters[ticket].scope)
+                self._exchanges[ticket].expired()
             case ProbeDue(replica):
                 self._probes.put_nowait(replica)
             case CloseLink(link, reason):
                 link.close(reason)
-
-    def _choose(self, ticket: Ticket, chosen: Replica | GatewayError) -> None:
-        future = self._waiters[ticket].chosen
-        if not future.done():  # done: its task is being cancelled, and will give the claim back
-            future.set_result(chosen)
 
     def _set_timer(self) -> None:
         wake_at = self._core.wake_at()
@@ -313,24 +225,4 @@ class Dispatcher:
 
     def _wake(self) -> None:
         self._timer = self._timer_at = None
-        self._advance()
-
-
-def _expire(scope: asyncio.Timeout) -> None:
-    """Ends an `asyncio.timeout` block now, by the injected clock's word instead of the loop's."""
-    scope.reschedule(asyncio.get_running_loop().time())
-
-
-def _declared_bytes(metadata: Metadata) -> float:
-    """The answer's own content-length; infinite when it has none, as a stream that must not be held."""
-    for name, value in metadata:
-        if name == "content-length" and value.isascii() and value.isdigit():
-            return int(value)
-    return float("inf")
-
-
-async def _whole(reply: Reply, limit_bytes: int) -> bytes:
-    try:
-        return await reply.read(limit_bytes)
-    except ValueError as error:
-        raise ExchangeFailed(f"the answer is longer than it declared: {error}") from error
+        self.advance()

@@ -180,18 +180,19 @@ class ArrivingBody:
         self._pieces.clear()
         self.received_bytes = 0
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncIterator[bytes]:
         """The pieces from the first, then each as it arrives. Raises what the receiver met."""
-        index = 0
-        while True:
-            while index < len(self._pieces):
-                yield self._pieces[index]
-                index += 1
+        return _Reader(self)
+
+    async def piece(self, index: int) -> bytes:
+        """The piece of this number as soon as it is here; empty after the last. Raises what the receiver met."""
+        while index >= len(self._pieces):
             if self._failure is not None:
                 raise self._failure
             if self.is_complete:
-                return
+                return b""
             await self._something_new.wait()
+        return self._pieces[index]
 
     async def _receive_piece(self) -> None:
         data = await self._stream.next()
@@ -228,3 +229,23 @@ class ArrivingBody:
 
     def _too_large(self) -> PayloadTooLarge:
         return PayloadTooLarge(f"the body is larger than {self._max_bytes} bytes ({self._limit_name})")
+
+
+class _Reader:
+    """One reading of a body. No asynchronous generator: an event loop is told of each one's beginning and end."""
+
+    __slots__ = ("_body", "_index")
+
+    def __init__(self, body: ArrivingBody) -> None:
+        self._body = body
+        self._index = -1
+
+    def __aiter__(self) -> _Reader:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self._index += 1
+        piece = await self._body.piece(self._index)
+        if not piece:
+            raise StopAsyncIteration
+        return piece
