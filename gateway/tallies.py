@@ -7,6 +7,7 @@ only when somebody scrapes. Every label's values must come from a bounded set.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
@@ -22,11 +23,11 @@ class Tally(Collector):
         self._name = name
         self._documentation = documentation
         self._labels = tuple(labels)
-        self._counts: dict[tuple[str, ...], float] = {}
+        self._counts: defaultdict[tuple[str, ...], float] = defaultdict(int)
 
     def add(self, *values: str, amount: float = 1) -> None:
         """Counts `amount` more for these values of the labels."""
-        self._counts[values] = self._counts.get(values, 0) + amount
+        self._counts[values] += amount
 
     def count(self, *values: str) -> float:
         """What was counted so far."""

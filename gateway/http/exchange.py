@@ -89,7 +89,7 @@ class Exchanger:
                 self._statistics.failed(job.model, self._clock() - started)
             raise
         reply.timing.upload_s += received_s
-        stages = list(exchange_stages(reply.timing))
+        stages = exchange_stages(reply.timing)
         size = batch_size(result)
         self._metrics.exchange_timed(stages, size)
         self._statistics.answered(job.model, stages, self._clock() - started, size)

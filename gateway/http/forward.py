@@ -122,7 +122,7 @@ class Forwarding:
         async with self._dispatcher.exchange(job) as reply:
             patience.limit_s = self._settings.idle_s
             patience.moved()
-            stages = list(exchange_stages(reply.timing))
+            stages = exchange_stages(reply.timing)
             self._metrics.exchange_timed(stages, None)
             call.answered_at = self._clock()
             call.answered(reply.timing.worker, stages, None)

@@ -53,7 +53,7 @@ def request_id_of(headers: Mapping[str, str]) -> str:
         kept = _NOT_IN_REQUEST_ID.sub("", given[: 4 * MAX_REQUEST_ID_CHARS])[:MAX_REQUEST_ID_CHARS]
         if kept:
             return kept
-    return f"{random.getrandbits(64):016x}"
+    return random.randbytes(8).hex()
 
 
 def traceparent_of(headers: Mapping[str, str]) -> str:
@@ -63,8 +63,8 @@ def traceparent_of(headers: Mapping[str, str]) -> str:
     and anything malformed start a new trace. A new trace is not sampled (flags 00): the gateway records no spans.
     """
     parent = f"{random.getrandbits(64) or 1:016x}"
-    match = _TRACEPARENT.fullmatch(headers.get(TRACEPARENT, ""))
-    if match is not None:
+    given = headers.get(TRACEPARENT)
+    if given and (match := _TRACEPARENT.fullmatch(given)):
         version, trace, span, flags, more = match.groups()
         is_valid = version != "ff" and trace.strip("0") and span.strip("0") and not (version == "00" and more)
         if is_valid:

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -75,7 +75,7 @@ class Order:
 
     def asking(self, query: str) -> Order:
         """The same request, answered in another way."""
-        return replace(self, query=query)
+        return Order(self.call, self.model, query, self.asked, self.started)
 
 
 class Intake:

@@ -7,6 +7,7 @@ entry for each model that a worker announced, so their number is bounded by disp
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -34,10 +35,11 @@ class Phases:
     seconds: list[float] = field(default_factory=lambda: [0.0] * len(PHASES))
     """In the order of PHASES."""
 
-    def add(self, seconds: Iterable[float]) -> None:
-        """One more image."""
+    def add(self, phase_seconds: Iterable[tuple[int, float]]) -> None:
+        """One more image: (index of a phase, seconds) of each of its stages."""
         self.count += 1
-        self.seconds = [total + more for total, more in zip(self.seconds, seconds, strict=True)]
+        for phase, seconds in phase_seconds:
+            self.seconds[phase] += seconds
 
     def documents(self) -> dict[str, dict[str, int]]:
         """`{"queue": {"count", "ns"}, ...}`."""
@@ -52,7 +54,7 @@ class ModelStatistics:
     success_s: float = 0.0
     failed: int = 0
     failed_s: float = 0.0
-    by_batch: dict[int, Phases] = field(default_factory=dict)
+    by_batch: defaultdict[int, Phases] = field(default_factory=lambda: defaultdict(Phases))
     """By how many images the worker computed together: at most timing.MAX_BATCH_SIZE entries."""
     last_inference_ms: int = 0
     """Unix milliseconds; 0 before the first."""
@@ -64,24 +66,20 @@ class Statistics:
     def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
         """`wall_clock` gives Unix seconds."""
         self._wall_clock = wall_clock
-        self._models: dict[str, ModelStatistics] = {}
+        self._models: defaultdict[str, ModelStatistics] = defaultdict(ModelStatistics)
 
     def answered(self, model: str, stages: Iterable[tuple[str, float]], total_s: float, batch_size: int | None) -> None:
         """An image was answered, `total_s` after it was given to the dispatcher."""
-        one = self._models.setdefault(model, ModelStatistics())
-        seconds = [0.0] * len(PHASES)
-        for name, stage_s in stages:
-            phase = _PHASE_OF.get(name)
-            if phase is not None:
-                seconds[phase] += stage_s
-        one.success.add(seconds)
+        one = self._models[model]
+        phase_seconds = [(_PHASE_OF[name], seconds) for name, seconds in stages if name in _PHASE_OF]
+        one.success.add(phase_seconds)
         one.success_s += total_s
-        one.by_batch.setdefault(batch_size or 1, Phases()).add(seconds)
+        one.by_batch[batch_size or 1].add(phase_seconds)
         one.last_inference_ms = int(self._wall_clock() * 1000)
 
     def failed(self, model: str, total_s: float) -> None:
         """An image of a model that there is was not answered."""
-        one = self._models.setdefault(model, ModelStatistics())
+        one = self._models[model]
         one.failed += 1
         one.failed_s += total_s
 

@@ -7,7 +7,8 @@ shown in milliseconds with three decimals (W3C Server Timing 3). What a worker c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 from gateway.dispatch.model import Timing
 
@@ -36,25 +37,22 @@ class Stopwatch:
         self.batch_size: int | None = None
         """How many images the worker computed together with this one; None where it does not batch."""
 
-    def stages(self, now: float) -> Iterator[tuple[str, float]]:
+    def stages(self, now: float) -> list[tuple[str, float]]:
         """(name, seconds) of everything known so far, `total` last."""
-        if self.auth_s is not None:
-            yield "auth", self.auth_s
-        yield from self.exchange_stages
-        yield "total", now - self.started
+        first = () if self.auth_s is None else (("auth", self.auth_s),)
+        return [*first, *self.exchange_stages, ("total", now - self.started)]
 
 
-def exchange_stages(timing: Timing) -> Iterator[tuple[str, float]]:
+def exchange_stages(timing: Timing) -> list[tuple[str, float]]:
     """(name, seconds) of one exchange. A worker's steps are an untrusted mapping: names checked, number bounded."""
-    yield "upload", timing.upload_s
-    yield "queue", timing.queue_s
-    yield "tunnel_out", timing.tunnel_out_s
-    for index, (name, seconds) in enumerate(timing.worker_s.items()):
-        if index == MAX_WORKER_STAGES:
-            break
-        if name in _WORKERS or (name not in _OURS and _STAGE_NAME.fullmatch(name)):
-            yield name, seconds
-    yield "tunnel_back", timing.tunnel_back_s
+    steps = islice(timing.worker_s.items(), MAX_WORKER_STAGES)
+    return [
+        ("upload", timing.upload_s),
+        ("queue", timing.queue_s),
+        ("tunnel_out", timing.tunnel_out_s),
+        *[step for step in steps if step[0] in _WORKERS or (step[0] not in _OURS and _STAGE_NAME.fullmatch(step[0]))],
+        ("tunnel_back", timing.tunnel_back_s),
+    ]
 
 
 def batch_size_of(result: Mapping[str, object]) -> int | None:
@@ -65,13 +63,13 @@ def batch_size_of(result: Mapping[str, object]) -> int | None:
 
 def server_timing(stages: Iterable[tuple[str, float]], batch_size: int | None = None) -> str:
     """The value of a Server-Timing header, such as `auth;dur=0.021, total;dur=8.250, batch;desc="4"`."""
-    entries = [f"{name};dur={max(0.0, seconds) * 1000:.3f}" for name, seconds in stages]
+    entries = [f"{name};dur={seconds * 1e3 if seconds > 0.0 else 0.0:.3f}" for name, seconds in stages]
     return ", ".join(entries if batch_size is None else [*entries, f'batch;desc="{batch_size}"'])
 
 
 def timing_ms(stages: Iterable[tuple[str, float]]) -> dict[str, float]:
     """The same as a JSON object of milliseconds."""
-    return {name: round(max(0.0, seconds) * 1000, 3) for name, seconds in stages}
+    return {name: round(seconds * 1e3, 3) if seconds > 0.0 else 0.0 for name, seconds in stages}
 
 
 _WORKERS = frozenset(WORKER_STAGES)
