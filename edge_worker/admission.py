@@ -6,8 +6,7 @@ The line is short by design: jobs wait at the gateway, where they can still go t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 
 MAX_WAITING = 64
 """Calls that may wait for one model here. A gateway sends a few ahead of the slots to hide the round trip; several
@@ -19,7 +18,7 @@ class Overloaded(Exception):
 
 
 class Admission:
-    """One model's slots."""
+    """One model's slots: `async with admission` holds one."""
 
     def __init__(self, slots: int, max_waiting: int = MAX_WAITING) -> None:
         self._slots = asyncio.Semaphore(slots)
@@ -27,22 +26,26 @@ class Admission:
         self.running = 0
         self.waiting = 0
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Waits for a slot and holds it. Raises Overloaded when too many wait already."""
-        if self._slots.locked() and self.waiting >= self._max_waiting:
+    async def __aenter__(self) -> None:
+        """Waits for a slot, which is held until the block ends. Raises Overloaded when too many wait already."""
+        if self._slots.locked():
+            await self._wait()
+        else:
+            await self._slots.acquire()
+        self.running += 1
+
+    async def __aexit__(self, *_: object) -> None:
+        self.running -= 1
+        self._slots.release()
+
+    async def _wait(self) -> None:
+        if self.waiting >= self._max_waiting:
             raise Overloaded(f"{self.running} calls are running and {self.waiting} are waiting")
         self.waiting += 1
         try:
             await self._slots.acquire()
         finally:
             self.waiting -= 1
-        self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1
-            self._slots.release()
 
 
 Admissions = Mapping[str, Admission]

@@ -80,7 +80,7 @@ class ExchangeRunner:
             return _TOO_LATE
         deadline = asyncio.timeout(left_s)
         try:
-            async with deadline, admission.slot():
+            async with deadline, admission:
                 began = self._clock()
                 answer = await self._compute(request)
                 return self._answered(request, answer, began)

@@ -65,7 +65,7 @@ class ForwardRunner:
         scope = asyncio.timeout(left_s)
         exchange.on_answered = lambda: scope.reschedule(None)
         try:
-            async with scope, admission.slot():
+            async with scope, admission:
                 exchange.began()
                 await self._forward(exchange)
         except (Overloaded, NotReady, BadInput, BackendFailed) as error:

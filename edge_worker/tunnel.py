@@ -118,10 +118,12 @@ class Tunnel:
 
     def _on_event(self, event: events.Event) -> None:
         match event:
+            case events.RequestReceived() | events.BodyReceived() | events.BodyEnded():  # first: the most by far
+                self._intake.on_event(event)
+            case events.ResponseSent():
+                self._look_idle()
             case events.ExchangeCancelled():
                 self._intake.on_event(event)
-                self._look_idle()
-            case events.ResponseSent():
                 self._look_idle()
             case events.DrainHeard():
                 self._was_heard = True

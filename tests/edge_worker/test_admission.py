@@ -11,7 +11,7 @@ from tests.support.fake_clock import settle
 
 
 async def hold(admission: Admission, release: asyncio.Event, began: list[int] | None = None, name: int = 0) -> None:
-    async with admission.slot():
+    async with admission:
         if began is not None:
             began.append(name)
         await release.wait()
@@ -43,11 +43,11 @@ async def test_a_full_line_refuses() -> None:
     tasks = [asyncio.create_task(hold(admission, release)) for _ in range(2)]
     await settle()
     with pytest.raises(Overloaded, match="1 calls are running and 1 are waiting"):
-        async with admission.slot():
+        async with admission:
             pass
     release.set()
     await asyncio.gather(*tasks)
-    async with admission.slot():
+    async with admission:
         assert admission.running == 1
 
 
@@ -71,8 +71,8 @@ async def test_a_failing_call_gives_its_slot_back() -> None:
     """An exception inside leaves the slot free."""
     admission = Admission(1)
     with pytest.raises(KeyError):
-        async with admission.slot():
+        async with admission:
             raise KeyError
     assert admission.running == 0
-    async with admission.slot():
+    async with admission:
         pass

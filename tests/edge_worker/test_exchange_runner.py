@@ -153,7 +153,7 @@ def test_the_deadline_ends_the_waiting() -> None:
     async def main() -> None:
         loop, backend, admission = asyncio.get_running_loop(), FakeBackend(ANSWER), Admission(1)
         subject = ExchangeRunner(backend, {"m": admission}, clock=loop.time)
-        async with admission.slot():
+        async with admission:
             result = await subject.run(request(deadline_ms=100, began_at=loop.time()))
         assert isinstance(result, NotAnswered)
         assert result.code is ExchangeCode.DEADLINE
