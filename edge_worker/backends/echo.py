@@ -25,7 +25,7 @@ _BUSY_BLOCK = bytes(1 << 20)
 
 
 def refuse_questions(path: str) -> None:
-    """Raises BadInput for a query that wants what only a network could answer (docs/reference/inference-exchange.md)."""
+    """Raises BadInput for a query that only a network could answer (docs/reference/inference-exchange.md)."""
     _, _, query = path.partition("?")
     if query.startswith("top=") and "&" not in query:  # nearly always
         return
