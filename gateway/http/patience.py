@@ -13,37 +13,47 @@ class Patience:
     """One exchange's. `moved` is called for each piece of either body, so it only notes the time."""
 
     def __init__(self, limit_s: float, clock: Callable[[], float]) -> None:
-        self.limit_s = limit_s
-        """Seconds of silence that end it; may be changed on the way."""
+        self._limit_s = limit_s
         self._clock = clock
         self._moved_at = clock()
+        self._scope = asyncio.timeout(None)
         self._timer: asyncio.TimerHandle | None = None
 
     def moved(self) -> None:
         """Something happened."""
         self._moved_at = self._clock()
 
+    def allow(self, limit_s: float) -> None:
+        """Another limit from now on, longer or shorter. Within `bounded` alone."""
+        self._limit_s = limit_s
+        self.moved()
+        self._stop()
+        self._look()
+
     @asynccontextmanager
     async def bounded(self) -> AsyncIterator[None]:
         """Ends what it is around after so long a silence. Raises DeadlineExceeded."""
-        scope = asyncio.timeout(None)
         try:
-            async with scope:
-                self._look(scope)
+            async with self._scope:
+                self._look()
                 yield
         except TimeoutError as error:
-            if not scope.expired():
+            if not self._scope.expired():
                 raise
-            raise DeadlineExceeded(f"nothing was sent or received for {self.limit_s:g} s") from error
+            raise DeadlineExceeded(f"nothing was sent or received for {self._limit_s:g} s") from error
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._stop()
 
-    def _look(self, scope: asyncio.Timeout) -> None:
-        left_s = self._moved_at + self.limit_s - self._clock()
+    def _look(self) -> None:
+        left_s = self._moved_at + self._limit_s - self._clock()
         loop = asyncio.get_running_loop()
         if left_s > 0:
-            self._timer = loop.call_later(left_s, self._look, scope)
+            self._timer = loop.call_later(left_s, self._look)
         else:
             self._timer = None
-            scope.reschedule(loop.time())  # now
+            self._scope.reschedule(loop.time())  # now
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -26,7 +26,7 @@ def test_silence_ends_it() -> None:
 
 
 def test_what_flows_may_last() -> None:
-    """However long, while something moves; a longer limit counts from when it is set."""
+    """However long, while something moves; another limit counts from when it is set."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -35,8 +35,28 @@ def test_what_flows_may_last() -> None:
             for _ in range(100):
                 await asyncio.sleep(4.0)
                 patience.moved()
-            patience.limit_s = 50.0
+            patience.allow(50.0)
             await asyncio.sleep(49.0)
+
+    run_jumping(main)
+
+
+def test_a_shorter_limit_counts_at_once() -> None:
+    """It does not wait for the longer one to be over."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        patience = Patience(3600.0, loop.time)
+
+        async def impatient() -> None:
+            async with patience.bounded():
+                patience.allow(5.0)
+                await asyncio.Event().wait()
+
+        with pytest.raises(DeadlineExceeded, match="for 5 s"):
+            await impatient()
+        assert loop.time() - began < 5.1
 
     run_jumping(main)
 
