@@ -21,6 +21,7 @@ from gateway.app import CannotListen, Gateway
 from gateway.config import Config, ConfigError, load
 from gateway.files import FileError
 from gateway.logs import configure_logs
+from gateway.process import prepare_process
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,6 +84,7 @@ def _serve(flags: argparse.Namespace) -> int:
     def serve() -> int:
         config = _config(flags)
         configure_logs(config.log.format, config.log.level)
+        prepare_process()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return 0 if runner.run(_run(config)) else 1
 
