@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
+from itertools import islice
 from random import Random
 
 from gateway.dispatch.effects import Assigned, CloseLink, Effect, Expired, Failure, ProbeDue, Rejected
@@ -39,6 +40,8 @@ or one that kills workers would kill them all."""
 MAX_REFUSALS = 4
 """Refusals cost nothing at the worker, so a rolling restart may give several; still bounded, or two would spin."""
 
+LOOKED_AT = 1000
+"""Workers whose probes are looked for in one tick, about: with 5,000 of them, each has its turn after 1.5 s."""
 
 _VERDICTS = {Failure.LOST: Verdict.NONE, Failure.REFUSED: Verdict.REFUSED, Failure.FAILED: Verdict.FAILED}
 
@@ -61,6 +64,7 @@ class Core:
         self._reconsider: dict[str, float] = {}
         self._effects: list[Effect] = []
         self._next_tick = now
+        self._ticks = 0
         self.fleet = Fleet(settings, self._policy.rank, observer)
         self.is_draining = False
         """Set once, by the owner: no new job is taken, those that are here are finished."""
@@ -296,7 +300,9 @@ class Core:
 
     def _tick(self, now: float) -> None:
         self.fleet.decay(now)
-        for worker in self.fleet.workers.values():
+        turns = 1 + len(self.fleet.workers) // LOOKED_AT
+        self._ticks += 1
+        for worker in islice(self.fleet.workers.values(), self._ticks % turns, None, turns):
             self._probe(worker, now)
         for model, queue in self._queues.items():
             if queue.jobs and self._is_absent(self.fleet.pools[model], now):

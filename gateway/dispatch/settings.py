@@ -62,8 +62,9 @@ class DispatchSettings:
     """Time between a failed first probe of a worker and the next."""
 
     probe_idle_s: float = 3.0
-    """A ready worker that nothing was heard of for so long, and that has no job, is probed. 0 never probes again
-    (for studies of idle workers: a probe wakes the hardware up)."""
+    """A ready worker that nothing was heard of for so long, and that has no job, is probed; later where a model has so
+    many that this were over 200 probes a second. 0 never probes again (for studies of idle workers: a probe wakes the
+    hardware up)."""
 
     tick_s: float = 0.25
     """How often housekeeping runs: decay, probes that are due, models without a worker."""

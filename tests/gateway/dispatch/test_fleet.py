@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from gateway.dispatch import core, fleet
 from gateway.dispatch.effects import Failure
 from gateway.dispatch.fleet import Verdict
 from gateway.dispatch.model import LoadReport
@@ -68,6 +69,30 @@ def test_idle_worker_is_probed() -> None:
     assert driver.probes == [replica]
     driver.prove(0.050)
     assert 0.010 < replica.service_s < 0.050
+
+
+def test_many_idle_workers_share_the_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are more than can be probed each 3 s, each is probed as often as all of them may be."""
+    monkeypatch.setattr(fleet, "IDLE_PROBES_PER_S", 1)
+    driver = CoreDriver(probe_idle_s=3.0)
+    for number in range(5):
+        driver.add(f"w{number}")
+    driver.pass_time(4.7)
+    assert driver.probes == []
+    driver.pass_time(0.5)
+    assert len(driver.probes) == 5
+
+
+def test_probes_of_many_workers_are_looked_for_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One tick looks at a part of them, and a few ticks at all."""
+    monkeypatch.setattr(core, "LOOKED_AT", 2)
+    driver = CoreDriver(probe_idle_s=3.0, tick_s=0.25)
+    for number in range(5):
+        driver.add(f"w{number}")
+    driver.pass_time(3.01)
+    assert 0 < len(driver.probes) < 5
+    driver.pass_time(0.5)
+    assert len(driver.probes) == 5
 
 
 def test_busy_worker_is_not_probed() -> None:
@@ -343,6 +368,16 @@ def test_recovered_worker_is_found_again() -> None:
     driver.pass_time(20.0)
     assert fast.service_s == pytest.approx(0.010)
     assert slow.service_s < 0.015
+
+
+def test_decay_ends_near_the_best() -> None:
+    """An estimate within a hundredth of the best stays where it is: the pool keeps its order, and a tick its time."""
+    driver = CoreDriver(probe_idle_s=0.0, decay_s=5.0)
+    driver.add("fast", 0.010)
+    near, far = driver.add("near", 0.0100999), driver.add("far", 0.0102)
+    driver.pass_time(20.0)
+    assert near.service_s == 0.0100999
+    assert 0.010 < far.service_s < 0.0101
 
 
 def test_measured_estimates_do_not_decay() -> None:
