@@ -52,16 +52,16 @@ class Pair(NamedTuple):
     local: Cost
 
 
-def bare(model: str, model_dirs: Sequence[Path], top: int) -> Callable[[Path], bytes]:
-    """One file's answer, with nothing around the engine."""
+def bare(model: str, model_dirs: Sequence[Path], top: int) -> Callable[[bytes], bytes]:
+    """One image's answer, with nothing around the engine."""
     found = next(one for one in find_models(model_dirs) if one.name == model)
     spec = found.spec
     assert spec is not None, found.failure
     engine = OpenCVLoader().load(spec, read_verified(found))
     question = Question(Labels(top))
 
-    def answer(file: Path) -> bytes:
-        pixels = decode_image(file.read_bytes(), MAX_PIXELS, least=(spec.input.width, spec.input.height))
+    def answer(image: bytes) -> bytes:
+        pixels = decode_image(image, MAX_PIXELS, least=(spec.input.width, spec.input.height))
         rows = to_probabilities(engine.predict(to_batch(pixels, spec.input)), spec.output.softmax)
         return to_answer(rows, question, spec, found.labels).body
 
@@ -95,10 +95,10 @@ def _since(began: Cost) -> Cost:
     return Cost(now.wall_s - began.wall_s, now.cpu_s - began.cpu_s)
 
 
-def _bare_cost(answer: Callable[[Path], bytes], images: Sequence[Path]) -> Cost:
+def _bare_cost(answer: Callable[[bytes], bytes], images: Sequence[Path]) -> Cost:
     began = _now()
     for image in images:
-        answer(image)
+        answer(image.read_bytes())
     return _since(began)
 
 

@@ -41,10 +41,14 @@ class Address:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def request(self, body_bytes: int) -> bytes:
-        """One POST, whole."""
-        head = {"Host": NAME, "Content-Type": "application/octet-stream", **self.headers, "Content-Length": body_bytes}
+        """One POST, whole, of so many zeros."""
+        return self.carrying(bytes(body_bytes))
+
+    def carrying(self, body: bytes) -> bytes:
+        """One POST, whole, of this body."""
+        head = {"Host": NAME, "Content-Type": "application/octet-stream", **self.headers, "Content-Length": len(body)}
         lines = [f"POST {self.path} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", ""]
-        return "\r\n".join(lines).encode() + bytes(body_bytes)
+        return "\r\n".join(lines).encode() + body
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The pages of wan.py, client.py and agree.py say what there is: flags, defaults, profiles, members, reasons."""
+"""The pages of wan.py, client.py, agree.py and engines are right: flags, defaults, profiles, members, reasons."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from bench.agreement import Agreement
 from bench.classification.labels import Truth
 from bench.classification.report import Walk, as_json
 from bench.classification.score import Result, score
+from bench.engines import __main__ as engines
+from bench.engines.bar import Bar, Line
+from bench.engines.parts import PARTS, Part
+from bench.engines.table import as_json as part_as_json
+from bench.engines.turns import Rate, ratio
 from bench.network import carrier, jitter, profile, relay
 from bench.network.profile import PROFILES, Profile, Way, in_words
 from bench.network.tally import Tally
@@ -23,11 +28,12 @@ from gateway.client.results import Reading, Timing, result_of
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 WAN = (REFERENCE / "bench-wan.md").read_text(encoding="utf-8")
 CLIENT = (REFERENCE / "bench-client.md").read_text(encoding="utf-8")
+ENGINES = (REFERENCE / "bench-engines.md").read_text(encoding="utf-8")
 AGREE = (REFERENCE / "bench-agree.md").read_text(encoding="utf-8")
 EACH = pytest.mark.parametrize(
     ("page", "parser"),
-    [(WAN, wan.parser()), (CLIENT, client.parser()), (AGREE, agree.parser())],
-    ids=["wan", "client", "agree"],
+    [(WAN, wan.parser()), (CLIENT, client.parser()), (AGREE, agree.parser()), (ENGINES, engines.parser())],
+    ids=["wan", "client", "agree", "engines"],
 )
 
 READING = Reading("id", Timing({}, 1.0, 0.0, False), 1)
@@ -123,6 +129,16 @@ def test_each_member_of_a_comparison_is_described() -> None:
     said = agreement.as_json()
     described = {name for row in rows(AGREE, "JSON") for cell in row for name in names(cell)} - {"random"}
     assert described == set(said) | set(said["worst"][0]) | set(said["failures"][0])
+
+
+def test_each_part_of_the_engines_comparison_is_described() -> None:
+    """By the name that --only takes, and with each member of what is written of it."""
+    assert [names(row[0])[0] for row in rows(ENGINES, "Parts")] == list(PARTS)
+    part = Part("t", [Line("l", ratio([1.0]), Bar(most=1))], [{"a": Rate(1, 1.0, {"worker": 1.0})}])
+    said = part_as_json(part, "lag", 1.0)
+    described = {name for row in rows(ENGINES, "JSON") for cell in row for name in names(cell)}
+    about = {"schema", "model", "seed", "rounds", "block_s", "environment", "parts", "met", "missed"}
+    assert described - about == (set(said) | set(said["lines"][0]) | set(said["systems"]["a"])) - about
 
 
 def test_each_reason_is_described() -> None:

@@ -1,0 +1,55 @@
+"""The local loop, in a process of its own: images through the bare engine, by as many threads as it has networks.
+
+A line on standard input is one block, `{"images": [FILE, ...], "seconds": S}`; what it gave is a line on standard
+output. Between blocks it does nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+import time
+from pathlib import Path
+
+from bench.engines.pool import Pool
+from bench.engines.window import Step, watched
+
+
+def main() -> None:
+    """Until standard input ends."""
+    flags = engine_flags("python -m bench.engines.loop").parse_args()
+    pool = Pool(flags.model, flags.model_dir, flags.slots, flags.threads)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        given = block(pool, flags.slots, list(map(Path, asked["images"])), asked["seconds"])
+        sys.stdout.write(json.dumps(given) + "\n")
+        sys.stdout.flush()
+
+
+def engine_flags(program: str) -> argparse.ArgumentParser:
+    """What each program around a bare engine is told."""
+    made = argparse.ArgumentParser(prog=program)
+    made.add_argument("--model", required=True)
+    made.add_argument("--model-dir", type=Path, action="append", default=[])
+    made.add_argument("--slots", type=int, required=True)
+    made.add_argument("--threads", type=int, required=True)
+    made.add_argument("--port", type=int, default=0)
+    return made
+
+
+def block(pool: Pool, slots: int, images: list[Path], seconds: float) -> dict[str, float]:
+    """As many threads as networks, for so long."""
+    bodies = [image.read_bytes() for image in images]
+
+    def step(place: int) -> Step:
+        ahead = itertools.cycle(bodies[place:] + bodies[:place])
+        return lambda: pool.answer(next(ahead))
+
+    seen = watched([step(place % len(bodies)) for place in range(slots)], seconds, time.process_time)
+    return {"images": seen.count, "elapsed_s": seen.elapsed_s, "cpu_s": seen.after - seen.before}
+
+
+if __name__ == "__main__":
+    main()

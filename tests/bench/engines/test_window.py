@@ -1,0 +1,125 @@
+"""What is counted in a window of time, and one connection of the load."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from bench.engines import window
+from bench.engines.connection import Connection
+from bench.engines.window import watched
+from bench.errors import BenchError
+
+
+class Clock:
+    """Time for `watched`: while it sleeps, exactly so many steps are done."""
+
+    def __init__(self, steps: int) -> None:
+        self.now = 0.0
+        self._steps = steps
+        self._allowed, self._done = threading.Semaphore(0), threading.Semaphore(0)
+        self.marks: list[float] = []
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        for _ in range(self._steps):
+            self._allowed.release()
+            assert self._done.acquire(timeout=30)
+
+    def step(self) -> None:
+        """Waits to be allowed one."""
+        assert self._allowed.acquire(timeout=30)
+        self._done.release()
+
+    def mark(self) -> float:
+        """The one at the end lets the step end that waits."""
+        self.marks.append(self.now)
+        if len(self.marks) == 2:
+            self._allowed.release()
+        return self.now
+
+
+def test_only_the_window_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done before it began is not, and marks are read at both ends."""
+    clock = Clock(50)
+    monkeypatch.setattr(window, "time", clock)
+    seen = watched([clock.step], 2.0, clock.mark)
+    assert seen.elapsed_s == pytest.approx(2.0)
+    assert [seen.before, seen.after] == clock.marks == pytest.approx([window.WARM_UP_S, window.WARM_UP_S + 2.0])
+    assert 49 <= seen.count <= 51  # a step may be on either side of an edge
+
+
+def test_a_step_that_fails_ends_all_of_them() -> None:
+    """Its error is what is raised, and no thread is left."""
+
+    def fail() -> None:
+        raise BenchError("no")
+
+    before = threading.active_count()
+    with pytest.raises(BenchError, match="no"):
+        watched([fail, lambda: None], 0.0, lambda: None)
+    assert threading.active_count() == before
+
+
+@contextlib.contextmanager
+def server(*answers: bytes) -> Iterator[tuple[int, list[int]]]:
+    """Answers requests of four bytes, and closes the connection behind an answer that says so; its port, and for
+    each answer the number of the connection that had it."""
+    had: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            ahead, number = list(answers), 0
+            while ahead:
+                connection, _ = listener.accept()
+                with connection:
+                    while ahead and len(connection.recv(4)) == 4:
+                        connection.sendall(answer := ahead.pop(0))
+                        had.append(number)
+                        if b"close" in answer:
+                            break
+                number += 1
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1], had
+        thread.join()
+
+
+KEPT = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+CLOSED = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+
+
+def test_a_connection_is_kept_until_the_server_closes_it() -> None:
+    """Then there is another one, without a failure."""
+    with server(KEPT, KEPT, CLOSED, KEPT) as (port, had):
+        connection = Connection(port, b"four", None)
+        for _ in range(4):
+            connection.ask()
+        connection.close()
+    assert had == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "http_503"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\nConnection: close\r\n\r\n{}", "cut off"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n" + bytes(99999), "too long"),
+    ],
+)
+def test_only_a_good_answer_counts(answer: bytes, why: str) -> None:
+    """Anything else ends the measurement."""
+    with (
+        server(answer) as (port, _),
+        contextlib.closing(Connection(port, b"four", None)) as connection,
+        pytest.raises(BenchError, match=why),
+    ):
+        connection.ask()
