@@ -24,17 +24,26 @@ from bench.simulation import page
 from bench.simulation.engine import simulate
 from bench.simulation.ideal import ideal_response_s
 from bench.simulation.outcome import WARM_UP, Outcome, quantile
-from bench.simulation.scenario import ARRIVALS, SERVICES, Scenario, parse_fleet
+from bench.simulation.scenario import ARRIVALS, SERVICES, Scenario, WorkerSpec, parse_fleet
 from gateway.dispatch.policies import POLICIES
 
 _QUANTILES = (0.5, 0.9, 0.99, 0.999)
+FLEET = "2x8ms,4x80ms"
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as a shell has it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status; argparse leaves with 2 for a command line that it cannot read."""
     options = _parser().parse_args(arguments)
-    if options.command == "run":
-        return _run(options)
+    try:
+        return _run(options) if options.command == "run" else _study(options)
+    except KeyboardInterrupt:
+        terminal.errors().print("sim: interrupted")
+        return INTERRUPTED
+
+
+def _study(options: argparse.Namespace) -> int:
     if options.command == "page":
         page.write_page(_progress)
         terminal.plain().print(f"wrote {page.PAGE}")
@@ -76,31 +85,51 @@ def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
     """An argument's type: a number of this kind, above 0 and finite."""
 
     def positive(text: str) -> float:
-        number = kind(text)
+        try:
+            number = kind(text)
+        except ValueError:
+            number = 0
         if not 0 < number < math.inf:
-            raise ValueError
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
         return number
 
     return positive
 
 
+def _fleet(text: str) -> tuple[WorkerSpec, ...]:
+    """The same with a reason that argparse shows."""
+    try:
+        return parse_fleet(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="bench/sim.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python bench/sim.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     run = commands.add_parser("run", help="one scenario, some policies")
-    run.add_argument("--fleet", type=parse_fleet, default="2x8ms,4x80ms", help="COUNTxSERVICEms/SLOTS@RTTms, ...")
-    run.add_argument("--load", type=_positive(float), default=0.7, help="offered work over capacity")
-    run.add_argument("--policy", action="append", choices=list(POLICIES), help="may be given several times")
-    run.add_argument("--jobs", type=_positive(int), default=60_000)
-    run.add_argument("--seed", type=int, default=1)
-    run.add_argument("--service", choices=list(SERVICES), default="constant", help="how service times are distributed")
-    run.add_argument("--arrivals", choices=list(ARRIVALS), default="poisson")
+    run.add_argument("--fleet", type=_fleet, default=FLEET, help=f"COUNTxSERVICEms/SLOTS@RTTms, ... (default: {FLEET})")
+    run.add_argument(
+        "--load", type=_positive(float), default=0.7, metavar="SHARE", help="offered work over capacity (default: 0.7)"
+    )
+    run.add_argument(
+        "--policy", action="append", choices=list(POLICIES), help="may be given several times (default: least_loaded)"
+    )
+    run.add_argument("--jobs", type=_positive(int), default=60_000, metavar="N", help="default: 60000")
+    run.add_argument("--seed", type=int, default=1, help="of all that is random (default: 1)")
+    run.add_argument(
+        "--service",
+        choices=list(SERVICES),
+        default="constant",
+        help="how service times are distributed (default: constant)",
+    )
+    run.add_argument("--arrivals", choices=list(ARRIVALS), default="poisson", help="default: poisson")
     commands.add_parser("page", help=f"every study; writes {page.PAGE.name} and its pictures")
     for name in page.TABLES:
         study = commands.add_parser(name, help=f"the study {name!r} of that page")
-        study.add_argument("--scale", type=_positive(float), default=1.0, help="share of the jobs to run")
+        study.add_argument("--scale", type=_positive(float), default=1.0, help="share of the jobs to run (default: 1)")
     return parser
 
 

@@ -29,7 +29,7 @@ from bench.network.jitter import DISTRIBUTIONS
 from bench.network.packets import packet_relay
 from bench.network.profile import PROFILES, UNLIMITED, Jitter, Profile, Way, in_words, of_json, to_json, with_both_ways
 from bench.network.self_test import self_test
-from bench.network.tally import Tally
+from bench.network.tally import Lateness, Tally
 
 GOOD, BAD_INPUT = 0, 2
 """Exit status."""
@@ -187,12 +187,17 @@ def _say_end(console: Console, tally: Tally, is_json: bool) -> None:
         return
     console.print(f"{tally.connections} connections, {tally.refused} refused, {tally.resets} reset")
     for name, way in (("up", tally.up), ("down", tally.down)):
-        late = way.lateness
         console.print(
             f"  {name:5} {way.bytes} bytes, {way.lost} packets lost, {way.overflowed} dropped by a full queue, "
-            f"{way.stalls} stalls; late by itself p50 {late.percentile_us(0.5)} us, "
-            f"p99 {late.percentile_us(0.99)} us, at most {late.max_ns / 1000:g} us"
+            f"{way.stalls} stalls; {_in_words(way.lateness)}"
         )
+
+
+def _in_words(late: Lateness) -> str:
+    p50, p99 = late.percentile_us(0.5), late.percentile_us(0.99)
+    if p50 is None:
+        return "nothing passed"
+    return f"late by itself p50 {p50} us, p99 {p99} us, at most {late.max_ns / 1000:g} us"
 
 
 def _address(text: str, flag: str, host: str) -> tuple[str, int]:

@@ -42,7 +42,9 @@ def main() -> int:
     """The program. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m demo", description="A gateway, two workers, one picture.")
     parser.add_argument("--once", action="store_true", help="stop after one picture")
-    parser.add_argument("--directory", type=Path, default=DIRECTORY, help="for keys, tokens and logs (default: .demo)")
+    parser.add_argument(
+        "--directory", type=Path, default=DIRECTORY, metavar="DIR", help="for keys, tokens and logs (default: .demo)"
+    )
     flags = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)

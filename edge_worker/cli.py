@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edge-worker", description="Runs models: for a gateway, or on its own.")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def add(
         name: str,
@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     local.add_argument("model", metavar="MODEL", help="the model to ask")
     local.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="image files")
     models = commands.add_parser("models", help="list, show, pull and verify models", allow_abbrev=False)
-    add_models_commands(partial(add, to=models.add_subparsers(dest="models_command", required=True)))
+    add_models_commands(partial(add, to=models.add_subparsers(metavar="ACTION", required=True)))
     return parser
 
 

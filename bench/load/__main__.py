@@ -31,14 +31,14 @@ from bench.load.trivial import serve
 WARM_UP_S = 1
 
 
-def main() -> None:
-    """The program."""
+def main() -> int:
+    """The program. Returns the exit status; 130 after Ctrl-C, as a shell has it."""
     parser = argparse.ArgumentParser(prog="python -m bench.load", description="The speed of the load generator itself.")
     parser.add_argument(
         "--rate", type=float, nargs="+", default=[1000.0, 2000.0], help="per second (default: 1000 2000)"
     )
-    parser.add_argument("--duration", type=float, default=10.0, help="seconds of each (default: 10)")
-    parser.add_argument("--bytes", type=int, default=100_000, help="of a body (default: 100000)")
+    parser.add_argument("--duration", type=float, default=10.0, metavar="S", help="seconds of each (default: 10)")
+    parser.add_argument("--bytes", type=int, default=100_000, metavar="N", help="of a body (default: 100000)")
     flags = parser.parse_args()
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         server = multiprocessing.get_context("spawn").Process(target=serve, args=(listener,), daemon=True)
@@ -49,9 +49,13 @@ def main() -> None:
                     f"http://127.0.0.1:{listener.getsockname()[1]}/", (Picture("", "image/png", bytes(flags.bytes)),)
                 )
                 run_loop(_measure(target, rate, flags.duration))
+        except KeyboardInterrupt:
+            sys.stderr.write("load: interrupted\n")
+            return 130
         finally:
             server.terminate()
             server.join()
+    return 0
 
 
 async def _measure(target: Target, rate: float, duration_s: float) -> None:
@@ -101,4 +105,4 @@ def _anonymous_kb() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -141,6 +141,8 @@ def of_json(text: str) -> Profile:
         figures = json.loads(text)
         up, down = _way_of(figures.pop("up")), _way_of(figures.pop("down"))
         profile = Profile(str(figures.pop("name")), up, down, **_numbers(figures))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not the figures of a profile: {error}") from error
     return profile

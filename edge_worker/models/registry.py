@@ -103,7 +103,7 @@ def read_verified(model: FoundModel) -> Content:
         content = _read_bytes(path, MAX_MODEL_BYTES)
         found = hashlib.sha256(content).hexdigest()
     if found != model.spec.sha256:
-        raise SpecError(f"{path}: its SHA-256 is {found}, but sha256 says {model.spec.sha256}")
+        raise SpecError(f"{path}: its SHA-256 is {found}, but model.toml says {model.spec.sha256}")
     return content
 
 

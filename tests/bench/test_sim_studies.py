@@ -139,3 +139,35 @@ def test_both_ways_to_start_it(how: list[str]) -> None:
     """The program starts as a file and as a module, from the repository."""
     done = subprocess.run([sys.executable, *how, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "page" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "--fleet", "2x"], "'2x' is no group of workers; an example is 4x80ms/2@10ms"),
+        (["run", "--load", "much"], "'much' is not a number above 0"),
+        (["run", "--jobs", "0"], "'0' is not a number above 0"),
+        ([], "required: COMMAND"),
+    ],
+)
+def test_a_flag_that_cannot_be_read_is_told_by_an_example(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message has the reason, not the name of a function."""
+    with pytest.raises(SystemExit) as left:
+        sim.main(words)
+    assert left.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_it_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The status is a shell's for an interrupted program, and one line says what happened."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sim, "simulate", interrupted)
+    assert sim.main(["run", "--jobs", "100"]) == sim.INTERRUPTED
+    assert capsys.readouterr().err == "sim: interrupted\n"

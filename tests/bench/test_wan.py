@@ -6,9 +6,10 @@ import argparse
 
 import pytest
 
-from bench import wan
+from bench import terminal, wan
 from bench.errors import BenchError
 from bench.network.profile import PROFILES, UNLIMITED, Jitter, to_json
+from bench.network.tally import Tally
 
 
 def flags(*words: str) -> argparse.Namespace:
@@ -55,6 +56,7 @@ def test_figures_are_taken_whole() -> None:
         (["--stall-every-s", "3"], "--stall-ms"),
         (["--profile", "direct", "--jitter-ms", "3"], "--distribution"),
         (["--figures", "{}"], "--figures"),
+        (["--figures", "delay=3"], "--figures: not JSON"),
         (["--figures", to_json(PROFILES["lte"]).replace("exponential", "bimodal")], "bimodal"),
     ],
 )
@@ -98,3 +100,13 @@ def test_addresses_are_checked_before_anything_listens(
     """A message on standard error and status 2."""
     assert wan.main(words) == wan.BAD_INPUT
     assert said in capsys.readouterr().err
+
+
+def test_a_relay_that_nobody_used_was_not_late(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a delivery the last lines say so, and give no figure."""
+    tally = Tally()
+    tally.up.lateness.add(2000)
+    wan._say_end(terminal.plain(), tally, is_json=False)
+    _, up, down = capsys.readouterr().out.splitlines()
+    assert "late by itself p50 2.0 us" in up
+    assert down.endswith("0 stalls; nothing passed")

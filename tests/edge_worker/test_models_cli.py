@@ -96,7 +96,7 @@ def test_verify_reads_every_byte(capsys: pytest.CaptureFixture[str], tmp_path: P
     (tmp_path / "colours" / "colours.onnx").write_bytes(b"netw0rk")
     status, out, _ = run(capsys, "verify", "--model-dir", str(tmp_path))
     assert status == 1
-    assert re.search(r"^colours: .*colours\.onnx: its SHA-256 is [0-9a-f]{64}, but sha256 says", out)
+    assert re.search(r"^colours: .*colours\.onnx: its SHA-256 is [0-9a-f]{64}, but model\.toml says", out)
     assert "digits: ok" in out
 
 
