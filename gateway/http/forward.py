@@ -68,7 +68,7 @@ class Forwarding:
     async def by_path(self, request: web.Request) -> web.StreamResponse:
         """/tunnel/{service}/PATH: the server is asked for /PATH. Raises GatewayError."""
         service = head.model_name_of(request.match_info["service"])
-        rest = target_of(request.raw_path).removeprefix(PREFIX)
+        _, _, rest = target_of(request.raw_path).split("/", 2)  # the route has looked: `tunnel`, however it is encoded
         cut = min((rest.index(mark) for mark in "/?" if mark in rest), default=len(rest))
         prefix, target = PREFIX + rest[:cut], rest[cut:]
         return await self._forward(request, service, target if target.startswith("/") else "/" + target, prefix)
@@ -100,7 +100,7 @@ class Forwarding:
         metadata = self._metadata(request, call, prefix)
         upgrades = any(name == "upgrade" for name, _ in metadata)
         body = UpgradedBody(request, patience.moved) if upgrades else self._body(request, patience)
-        response = ForwardedResponse(request, call)
+        response = ForwardedResponse(request, call, asks_upgrade=upgrades)
         job = self._job(request, call, service, target, metadata, body, response)
         try:
             if request.content.is_eof() and isinstance(body, StreamedBody):

@@ -55,6 +55,7 @@ _OURS = frozenset(
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t -~\x80-\xff]*")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _HOST = re.compile(r"[A-Za-z0-9._~%:\[\]-]*")  # nothing that could end the quotes that it stands in
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
@@ -102,12 +103,24 @@ def is_websocket(fields: Iterable[tuple[str, str]]) -> bool:
 
 def answer_head(metadata: Metadata) -> list[tuple[str, str]]:
     """An answer's fields that are passed on. Raises WorkerFailed for one that is none: workers are strangers."""
-    dropped = _HOP_BY_HOP | _named_in_connection(metadata)
-    fields = [(name, value) for name, value in metadata if name not in dropped]
+    given = [(name.lower(), value) for name, value in metadata]
+    dropped = _HOP_BY_HOP | _named_in_connection(given)
+    fields = [(name, value) for name, value in given if name not in dropped]
     for name, value in fields:
         if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
             raise WorkerFailed(f"the answer has a header that cannot be sent in HTTP: {name[:64]!a}")
     return fields
+
+
+def body_bytes_of(fields: Iterable[tuple[str, str]]) -> int | None:
+    """What Content-Length says of the body; None without one. Raises WorkerFailed for two, and for one that readers
+    would not agree on (RFC 9112 6.3)."""
+    lengths = [value for name, value in fields if name == "content-length"]
+    if not lengths:
+        return None
+    if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
+        raise WorkerFailed("the answer has no one Content-Length, a whole number of bytes")
+    return int(lengths[0])
 
 
 def encode_head(status: int, fields: Iterable[tuple[str, str]]) -> bytes:

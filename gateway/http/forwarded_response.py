@@ -2,6 +2,9 @@
 
 aiohttp's own response adds headers, knows no trailers and ends what was broken off as if it were whole. This one writes
 to the connection itself, and cuts the connection when the answer breaks off: a client is never told a part is all.
+
+A worker is a stranger: what it says cannot end in the next answer on this connection. A body is as long as its
+Content-Length, there is none where HTTP has none, and nobody is switched to a protocol that he did not ask for.
 """
 
 from __future__ import annotations
@@ -14,10 +17,13 @@ from aiohttp.abc import AbstractStreamWriter
 from gateway.dispatch.model import Metadata, Reply
 from gateway.errors import ClientGone, WorkerFailed
 from gateway.http.call import HttpCall
-from gateway.http.forwarded_head import answer_head, encode_head, encode_trailers
+from gateway.http.forwarded_head import answer_head, body_bytes_of, encode_head, encode_trailers
 
 JOINED_BYTES = 16 << 10
 """Pieces up to this size are joined with what stands before them: one write, and one TLS record, for a small answer."""
+
+MAX_INFORMATIONAL = 16
+"""Of one request; more are left out, since nothing holds them back where the client does not read."""
 
 _BODILESS = (204, 304)
 
@@ -25,10 +31,14 @@ _BODILESS = (204, 304)
 class ForwardedResponse(web.StreamResponse):
     """The answer to one request."""
 
-    def __init__(self, request: web.Request, call: HttpCall) -> None:
+    def __init__(self, request: web.Request, call: HttpCall, *, asks_upgrade: bool) -> None:
+        """`asks_upgrade`: 101 would be an answer."""
         super().__init__()
         self._request = request
         self._call = call
+        self._asks_upgrade = asks_upgrade
+        self._informational = 0
+        self._left_bytes: int | None = None  # of the body; None when it has no length
         self._head = b""
         self._has_begun = False
         self._is_chunked = False
@@ -62,7 +72,10 @@ class ForwardedResponse(web.StreamResponse):
     def inform(self, status: int, metadata: Metadata) -> None:
         """An informational answer, for clients that can read one. 101 is the last of HTTP on this connection."""
         transport = self._request.transport
-        if transport is None or self._request.version < HttpVersion11:
+        self._informational += 1
+        if transport is None or self._request.version < HttpVersion11 or self._informational > MAX_INFORMATIONAL:
+            return
+        if status == 101 and (self.is_upgraded or not self._asks_upgrade):
             return
         try:
             fields = answer_head(metadata)
@@ -71,27 +84,29 @@ class ForwardedResponse(web.StreamResponse):
         if status != 101:
             transport.write(encode_head(status, fields))
             return
-        upgrade = [(name, value) for name, value in metadata if name == "upgrade"]
-        transport.write(encode_head(101, [*fields, ("connection", "upgrade"), *upgrade]))
+        transport.write(encode_head(101, [*fields, ("connection", "upgrade"), ("upgrade", "websocket")]))
         self.set_status(101)
         self.force_close()
         self._has_begun = self.is_upgraded = True
 
     def begin(self, reply: Reply) -> None:
-        """The head. It leaves together with the first of the body, or at once when there is none of it yet."""
+        """The head. It leaves together with the first of the body, or at once when there is none of it yet. Raises
+        WorkerFailed."""
         if self.is_upgraded:
             return
         request = self._request
         fields = answer_head(reply.metadata)
+        length = body_bytes_of(fields)
         self.set_status(reply.status)
         self._call.mark(self)
         own = {name.lower(): value for name, value in self.headers.items()}
         kept = [(name, value) for name, value in fields if name not in own or name == "server-timing"]
-        has_length = any(name == "content-length" for name, _ in fields)
         has_body = request.method != "HEAD" and reply.status not in _BODILESS
-        self._is_chunked = has_body and not has_length and request.version >= HttpVersion11
-        if self._keep_alive is None:
-            self._keep_alive = request.keep_alive and (not has_body or has_length or self._is_chunked)
+        self._left_bytes = length if has_body else 0
+        self._is_chunked = has_body and length is None and request.version >= HttpVersion11
+        if self._keep_alive is None:  # what follows a request for an upgrade was never read as HTTP
+            has_end = self._left_bytes is not None or self._is_chunked
+            self._keep_alive = request.keep_alive and has_end and not self._asks_upgrade
         framing = [("transfer-encoding", "chunked")] if self._is_chunked else []
         if not self._keep_alive:
             framing.append(("connection", "close"))
@@ -103,8 +118,12 @@ class ForwardedResponse(web.StreamResponse):
         asyncio.get_running_loop().call_soon(self._send_head)
 
     async def send(self, data: bytes | memoryview) -> None:
-        """More of the body; waits while the client does not read. Raises ClientGone."""
+        """More of the body; waits while the client does not read. Raises ClientGone, WorkerFailed."""
         transport = self._open_transport()
+        if self._left_bytes is not None:
+            if len(data) > self._left_bytes:
+                raise WorkerFailed("the answer's body is longer than its head says")
+            self._left_bytes -= len(data)
         before, after = self._head, b""
         self._head = b""
         if self._is_chunked:
@@ -118,8 +137,11 @@ class ForwardedResponse(web.StreamResponse):
         await self._request.writer.drain()
 
     def end(self, trailers: Metadata) -> None:
-        """The body is whole. Trailers need a chunked body, and are dropped without one (RFC 9110 6.5.1)."""
+        """The body is whole. Trailers need a chunked body, and are dropped without one (RFC 9110 6.5.1). Raises
+        ClientGone, WorkerFailed."""
         transport = self._open_transport()
+        if self._left_bytes:
+            raise WorkerFailed(f"the answer's body ended {self._left_bytes} bytes before its head says")
         self._send_head()
         if self._is_chunked:
             transport.write(encode_trailers(trailers))

@@ -123,8 +123,9 @@ class UpgradedBody:
         self._something_new.set()
 
     def release(self) -> None:
-        """Nothing is kept."""
+        """Nothing is kept, and the connection ends with its answer: what follows was never read as HTTP."""
         self._pieces.clear()
+        self._protocol.close()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """See `Body`."""

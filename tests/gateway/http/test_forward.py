@@ -225,3 +225,14 @@ async def test_a_host_of_its_own(host: str) -> None:
     assert [job.path for job in service.jobs] == ["/healthz", "/a/../b?c"]
     assert {job.model for job in service.jobs} == {"old"}
     assert ("host", host) in service.jobs[0].metadata
+
+
+@pytest.mark.parametrize("path", ["/tunnel/old/a", "/%74unnel/old/a", "http://gateway/tunnel/old/a"])
+async def test_the_servers_path_begins_behind_the_service(path: str) -> None:
+    """However the client writes what stands before it."""
+    service = answering(None, fields=(("content-length", "0"),))
+    async with serving(service) as served:
+        await served.talk(request(f"GET {path} HTTP/1.1", "Connection: close"))
+    (job,) = service.jobs
+    assert (job.model, job.path) == ("old", "/a")
+    assert ("x-forwarded-prefix", "/tunnel/old") in job.metadata
