@@ -23,7 +23,25 @@ GOODBYE_S = 1.0
 
 
 class Pump:
-    """Runs one session over one channel until either ends."""
+    """Runs one session over one channel until either ends.
+
+    A gateway has thousands that idle: one task beside the caller's own, and a future only while somebody waits.
+    """
+
+    __slots__ = (
+        "_channel",
+        "_clock",
+        "_ended",
+        "_is_delivering",
+        "_is_grace",
+        "_loop",
+        "_on_event",
+        "_output",
+        "_reading",
+        "_session",
+        "_timer",
+        "_timer_due",
+    )
 
     def __init__(
         self,
@@ -37,37 +55,43 @@ class Pump:
         self._on_event = on_event
         self._clock = clock  # not the loop's: uvloop's has a resolution of 1 ms
         self._loop = asyncio.get_running_loop()
-        self._output = asyncio.Event()
+        self._output: asyncio.Future[None] | None = None  # while the writer waits for something to write
+        self._reading: asyncio.Timeout | None = None  # what interrupts the reader
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._is_grace = False
         self._is_delivering = False
-        self._over = asyncio.Event()
         self._ended = SessionEnded(CloseCode.INTERNAL, "the pump was stopped", by_peer=False)
 
     def wake(self) -> None:
         """Call after any change of the session from outside: there may be something to write or to wait for."""
         self._deliver()
         if self._session.has_output or self._session.state is State.ENDED:
-            self._output.set()
+            self._wake_writer()
         self._arm()
 
     async def run(self) -> SessionEnded:
         """Returns how it ended. Cancelling it ends the session and closes the channel without a goodbye."""
+        writer = self._loop.create_task(self._write())
         try:
-            async with asyncio.TaskGroup() as tasks:
-                reader, writer = tasks.create_task(self._read()), tasks.create_task(self._write())
-                self.wake()
-                await self._over.wait()  # the session always ends: by itself, its peer, its silence, or its owner
-                await asyncio.wait((writer,), timeout=GOODBYE_S)
-                reader.cancel()
-                writer.cancel()
+            try:
+                async with asyncio.timeout(None) as self._reading:
+                    self.wake()
+                    await self._read()  # the session always ends: by itself, its peer, its silence, or its owner
+            except TimeoutError:
+                pass  # `_stop_reading`
+            await asyncio.wait((writer,), timeout=GOODBYE_S)
         finally:
+            self._reading = None
+            writer.cancel()
             try:
                 self._session.close(CloseCode.INTERNAL, "the pump was stopped")
                 self.wake()  # the owner hears of the end; the timer is stopped
             finally:
+                await asyncio.wait((writer,))
                 await self._channel.close(self._ended.code.websocket, self._ended.text)
+        if not writer.cancelled():
+            writer.result()  # raises what it ended with, if that was a bug
         return self._ended
 
     async def _read(self) -> None:
@@ -93,11 +117,22 @@ class Pump:
                 elif self._session.state is State.ENDED:
                     return
                 else:
-                    self._output.clear()
-                    await self._output.wait()  # set by `wake`, which the reader, the timer and the owner call
+                    self._output = self._loop.create_future()
+                    await self._output  # done by `wake`, which the reader, the timer and the owner call
         except ChannelClosed as closed:
             self._session.channel_closed(str(closed))
             self._deliver()
+        finally:
+            self._stop_reading()
+
+    def _wake_writer(self) -> None:
+        if self._output is not None and not self._output.done():
+            self._output.set_result(None)
+
+    def _stop_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.reschedule(self._loop.time())
+            self._reading = None
 
     def _deliver(self) -> None:
         if self._is_delivering:  # the owner called `wake` from its callback: the loop below goes on in order
@@ -108,7 +143,7 @@ class Pump:
                 for event in events:
                     if isinstance(event, SessionEnded):
                         self._ended = event
-                        self._over.set()
+                        self._stop_reading()
                     self._on_event(event)
         finally:
             self._is_delivering = False

@@ -8,7 +8,6 @@ Pure arithmetic: bytes and seconds in, bytes out.
 
 from __future__ import annotations
 
-from collections import deque
 from enum import Enum, auto
 from math import inf
 
@@ -169,7 +168,7 @@ class Path:
         self._is_min_rtt_stale = False
         self._sent = self._acked = 0
         self._base, self._base_at = 0, now  # delivery is counted from here: the last ACK, or the end of idleness
-        self._samples: deque[tuple[int, float, int, float]] = deque()  # bounded: one per ACK_NOW frame in flight
+        self._samples: list[tuple[int, float, int, float]] = []  # bounded: one per ACK_NOW frame in flight
         self._round_end = 0
         self._round_limited = False
         self._round_rtt_s = inf  # the least of this round
@@ -216,7 +215,7 @@ class Path:
             raise RemoteProtocolError(f"ACK of {total} bytes where {self._acked} to {self._sent} were possible")
         newly, self._acked = total - self._acked, total
         while self._samples and self._samples[0][0] <= total:
-            _, sent_at, base, base_at = self._samples.popleft()
+            _, sent_at, base, base_at = self._samples.pop(0)
             if now > base_at:
                 self._best_rate = max(self._best_rate, (total - base) / (now - base_at))
             self._measured_by_ack(now - sent_at, now)

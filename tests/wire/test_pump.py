@@ -172,9 +172,8 @@ def test_a_bug_in_the_owner_ends_the_pump_and_closes_the_channel() -> None:
         tunnel.worker.react = fail
         tunnel.gateway.session.open_exchange(POST, 0.0)
         tunnel.gateway.pump.wake()
-        with pytest.raises(ExceptionGroup) as caught:
+        with pytest.raises(ZeroDivisionError):
             await tunnel.runs[1]
-        assert caught.group_contains(ZeroDivisionError)
         assert tunnel.worker.channel.closes == 1
         assert (await tunnel.runs[0]).code is CloseCode.PEER_LOST
 
