@@ -31,6 +31,8 @@ MAX_DOCUMENT_BYTES = 8 << 20
 """Of what a worker says of itself, labels included, and of its problems."""
 MAX_TIMEOUT_S = 300.0
 """The most that a worker takes for X-Request-Timeout."""
+MAX_DETAIL_CHARS = 1000
+"""Of a worker's own words about what went wrong: they go on to the client and into logs."""
 MAX_TOKEN_BYTES = 16 << 10
 METADATA_PREFIX = "x-exchange-"
 """Before a metadatum's name in a header (edge_worker/http/exchanges.py has the other end)."""
@@ -205,7 +207,8 @@ def _problem(status: int, body: bytes) -> Exception:
     except (ValueError, RecursionError):
         members = None
     members = members if isinstance(members, dict) else {}
-    code, detail = str(members.get("code", "")), str(members.get("detail", f"HTTP status {status}"))
+    code = str(members.get("code", ""))
+    detail = str(members.get("detail", f"HTTP status {status}"))[:MAX_DETAIL_CHARS]
     if kind := _CLIENT_ERRORS.get(code):
         return kind(detail)
     if code in _REFUSALS or status in (401, 403, 404, 429, 503):

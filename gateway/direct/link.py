@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import quote
 
 from gateway.direct.connection import Connection, Head, NotThere
-from gateway.dispatch.model import ExchangeFailed, Job, LinkLost, Reply, Timing
+from gateway.dispatch.model import ExchangeFailed, ExchangeRefused, Job, LinkLost, Reply, Timing
 from gateway.errors import GatewayError
 
 RTT_WEIGHT = 0.125
@@ -68,6 +68,9 @@ class DirectLink:
     @asynccontextmanager
     async def exchange(self, job: Job) -> AsyncIterator[Reply]:
         """Carries one job there and its reply back. See `gateway.dispatch.model.Link`."""
+        if job.is_stream:
+            # Its path is the client's, and here the path alone says which model: a scope for one would open them all.
+            raise ExchangeRefused(f"{self.worker} is reached directly, which is for models and not for services")
         timing, began = Timing(), self._clock()
         body_here_at = began
         was_here = job.body.is_complete

@@ -23,7 +23,10 @@ from gateway.errors import GatewayError
 MAX_MODELS = 256
 """Of one worker."""
 MAX_SLOTS = 1024
+MAX_NAME = 128
 MAX_TEXT = 1000
+MAX_DEPTH = 16
+"""Of what a worker tells about a model: whoever writes it as JSON again recurses."""
 
 
 class Workforce(Protocol):
@@ -199,22 +202,36 @@ def _said(document: object) -> _Said:
     try:
         if not isinstance(document, dict):
             raise TypeError("no object")
-        models = document["models"][:MAX_MODELS]
+        offers = tuple(_offer(model) for model in document["models"][:MAX_MODELS])
+        if len({offer.name for offer in offers}) < len(offers):
+            raise ValueError("a model is announced twice")
         return _Said(
             session=str(document["session"])[:MAX_TEXT],
             software=str(document.get("software", ""))[:MAX_TEXT],
             is_draining=document.get("draining") is True,
-            offers=tuple(_offer(model) for model in models),
+            offers=offers,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ExchangeFailed(f"/v1/models is not answered as a worker does: {error!r}") from error
 
 
 def _offer(model: Mapping[str, object]) -> ModelOffer:
-    slots, metadata = model["slots"], model.get("metadata", {})
+    """Bounded as a tunnel's announcement is. Raises KeyError, ValueError."""
+    name, slots, metadata = model["name"], model["slots"], model.get("metadata", {})
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME or not name.isprintable() or "/" in name:
+        raise ValueError(f"name = {str(name)[:MAX_NAME]!r}")
     if not isinstance(slots, int) or not 1 <= slots <= MAX_SLOTS or not isinstance(metadata, dict):
         raise ValueError(f"slots = {slots!r}")
+    if not _is_shallow(metadata, MAX_DEPTH):
+        raise ValueError(f"metadata is nested over {MAX_DEPTH} levels deep")
     return ModelOffer(
-        str(model["name"])[:MAX_TEXT], str(model["version"])[:MAX_TEXT], slots,
+        name, str(model["version"])[:MAX_TEXT], slots,
         str(model.get("failure", ""))[:MAX_TEXT], metadata,
     )  # fmt: skip
+
+
+def _is_shallow(value: object, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return True
+    inside = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_is_shallow(one, levels - 1) for one in inside)

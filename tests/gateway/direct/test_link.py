@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from edge_worker.backends.base import Answer, BackendFailed, BadInput
-from gateway.direct.connection import WHOLE_BYTES, Address, Connection
+from gateway.direct.connection import MAX_DETAIL_CHARS, WHOLE_BYTES, Address, Connection
 from gateway.direct.link import DirectLink
 from gateway.dispatch.model import ExchangeFailed, ExchangeRefused, LinkLost
 from gateway.errors import BadInput as BadPicture
@@ -72,6 +73,19 @@ async def test_a_job_goes_there_and_its_answer_back() -> None:
     (call,) = backend.calls
     assert (call.path, bytes(call.body)) == ("/inference/m?output=raw", b"image")
     assert list(call.metadata) == list(job.metadata)
+
+
+async def test_a_clients_own_path_is_not_asked_for() -> None:
+    """It would name a model that the client's token may not use: here the path alone says which."""
+    backend = FakeBackend(ANSWER)
+    job = make_job("service")
+    job.path, job.is_stream = "/inference/m", True
+    async with worker(backend) as (link, lost):
+        with pytest.raises(ExchangeRefused, match="not for services"):
+            async with link.exchange(job):
+                pass
+    assert not backend.calls
+    assert not lost
 
 
 async def test_the_time_is_split_into_the_workers_and_the_way() -> None:
@@ -214,6 +228,16 @@ async def test_a_probe_is_the_workers_own_sample() -> None:
         backend.outcome = BadInput("bad_input", "own sample")
         with pytest.raises(ExchangeFailed, match="own sample"):
             await link.probe("m", 10.0)
+
+
+async def test_a_workers_words_are_bounded() -> None:
+    """They reach the client and the log."""
+    body = json.dumps({"code": "bad_input", "detail": "x" * 100_000}).encode()
+    async with scripted_server(answer(body, "422 No")) as url, linked(url) as (link, _):
+        with pytest.raises(BadPicture) as raised:
+            async with link.exchange(make_job()):
+                pass
+    assert len(str(raised.value)) <= MAX_DETAIL_CHARS
 
 
 async def test_something_else_in_front_is_no_answer() -> None:

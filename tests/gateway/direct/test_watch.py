@@ -23,6 +23,11 @@ MODEL = {"name": "m", "version": "1", "slots": 2, "failure": "", "metadata": {"l
 OFFER = ModelOffer("m", "1", 2, "", {"labels": 10})
 
 
+def nested(levels: int) -> object:
+    """Lists in lists."""
+    return [nested(levels - 1)] if levels else []
+
+
 class Workforce:
     """Notes what dispatch is told."""
 
@@ -170,6 +175,12 @@ async def test_a_name_that_has_dialled_in_is_left_alone() -> None:
         {"session": "s", "models": [{**MODEL, "slots": 0}]},
         {"session": "s", "models": [{**MODEL, "slots": "2"}]},
         {"session": "s", "models": [{**MODEL, "metadata": []}]},
+        {"session": "s", "models": [{**MODEL, "name": 7}]},
+        {"session": "s", "models": [{**MODEL, "name": ""}]},
+        {"session": "s", "models": [{**MODEL, "name": "a/b"}]},
+        {"session": "s", "models": [{**MODEL, "name": "m" * 129}]},
+        {"session": "s", "models": [MODEL, MODEL]},
+        {"session": "s", "models": [{**MODEL, "metadata": {"deep": nested(16)}}]},
         {"session": "s", "models": [7]},
         {"session": "s", "models": 7},
         {"models": []},
