@@ -135,7 +135,8 @@ class Pump:
             self._reading = None
 
     def _deliver(self) -> None:
-        if self._is_delivering:  # the owner called `wake` from its callback: the loop below goes on in order
+        # While delivering, the owner called `wake` from its callback: the loop below goes on in order.
+        if self._is_delivering or not self._session.has_events:
             return
         self._is_delivering = True
         try:

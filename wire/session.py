@@ -137,6 +137,11 @@ class Session:
         return events
 
     @property
+    def has_events(self) -> bool:
+        """Whether `take_events` is worth a call."""
+        return bool(self._events)
+
+    @property
     def has_output(self) -> bool:
         """Whether `next_message` is worth a call."""
         return bool(self._control or self._heads or self._ring or self._ack_is_due)

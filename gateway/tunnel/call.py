@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 from gateway.dispatch.model import Metadata, Timing
 from wire.frames import Buffer, ResponseHead
@@ -20,11 +20,12 @@ class Call:
         "_chunks",
         "_consumed",
         "_error",
-        "_is_ended",
+        "_given_bytes",
         "_room",
         "_waiter",
         "body_here_at",
         "head",
+        "is_ended",
         "on_informational",
         "started_at",
         "timing",
@@ -42,7 +43,9 @@ class Call:
         """When the last byte of the request body was here, or the newest so far."""
         self._consumed = consumed
         self._chunks: deque[Buffer] = deque()  # bounded by the exchange's receive window
-        self._is_ended = False
+        self._given_bytes = 0
+        self.is_ended = False
+        """Whether the answer is whole here."""
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -65,7 +68,7 @@ class Call:
     def got_end(self, trailers: Metadata = ()) -> None:
         """The answer is whole."""
         self.trailers += trailers
-        self._is_ended = True
+        self.is_ended = True
         self.got_room()
         self._wake()
 
@@ -76,7 +79,7 @@ class Call:
 
     def fail(self, error: BaseException) -> None:
         """There will be no answer, or no more of one. The first reason stands."""
-        if self._error is None and not self._is_ended:
+        if self._error is None and not self.is_ended:
             self._error = error
             self.got_room()
             self._wake()
@@ -93,22 +96,28 @@ class Call:
 
     async def wait_room(self) -> None:
         """Returns when the session has sent most of what it was given, or when nobody wants it any more."""
-        if self._error is None and not self._is_ended:
+        if self._error is None and not self.is_ended:
             self._room = asyncio.get_running_loop().create_future()
             await self._room
 
-    async def body(self) -> AsyncIterator[Buffer]:
+    def __aiter__(self) -> Call:
         """The answer's body, chunk by chunk. Raises what `fail` was given."""
-        while True:
-            while self._chunks:
-                chunk = self._chunks.popleft()
-                yield chunk
-                self._consumed(len(chunk))
+        return self
+
+    async def __anext__(self) -> Buffer:
+        if self._given_bytes:  # asking for more says that it is used up
+            self._consumed(self._given_bytes)
+            self._given_bytes = 0
+        while not self._chunks:
             if self._error is not None:
                 raise self._error
-            if self._is_ended:
-                return
+            if self.is_ended:
+                raise StopAsyncIteration
             await self._wait()
+        chunk = self._chunks.popleft()
+        if not self.is_ended:  # else nobody counts it any more
+            self._given_bytes = len(chunk)
+        return chunk
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()

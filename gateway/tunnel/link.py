@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from math import inf
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
 from gateway.dispatch.model import (
-    Body,
     ExchangeFailed,
     ExchangeRefused,
     Job,
     LinkLost,
     LoadReport,
-    Metadata,
     ModelOffer,
-    Reply,
 )
 from gateway.errors import (
     BadInput,
@@ -34,10 +29,11 @@ from gateway.errors import (
     UnsupportedMedia,
 )
 from gateway.tunnel.call import Call
+from gateway.tunnel.exchange import TunnelExchange
 from wire import events
 from wire.channel import Channel
 from wire.errors import CloseCode, ExchangeCode
-from wire.frames import Buffer, Hello, Model, RequestHead, ResponseHead
+from wire.frames import Hello, Model, RequestHead
 from wire.limits import Limits
 from wire.pump import Pump
 from wire.session import LOW_WATER_BYTES, Role, Session
@@ -136,51 +132,36 @@ class WorkerLink:
 
     # --- exchanges ----------------------------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def exchange(self, job: Job) -> AsyncIterator[Reply]:
+    def exchange(self, job: Job) -> TunnelExchange:
         """Carries one job there and its reply back. See `gateway.dispatch.model.Link`."""
-        number, call = self._open(self._head_of(job))
-        call.on_informational = job.on_informational
-        sender: asyncio.Task[None] | None = None
-        try:
-            if job.body.is_complete and (job.body.size or 0) <= LOW_WATER_BYTES:
-                await self._send_body(number, job.body, call)  # all at once: it neither waits nor costs a task
-            else:  # the answer may come before everything is sent
-                sender = asyncio.create_task(self._send_body(number, job.body, call))
-                self._pump.wake()  # the head leaves now, with what is here of the body by the time it is written
-            head = await call.wait_head()
-            self._account(call, head)
-            yield Reply(head.status, _metadata(head), self._body(call, head), call.timing, call.trailers)
-        finally:
-            self._calls.pop(number, None)
-            self._session.cancel(number, ExchangeCode.CANCELLED, "nobody waits for the answer")
-            self._pump.wake()
-            if sender is not None:
-                sender.cancel()
-                await asyncio.gather(sender, return_exceptions=True)
+        return TunnelExchange(self, job)
 
     async def probe(self, model: str, timeout_s: float) -> float:
         """One real inference of the worker's own sample; seconds of service. See `gateway.dispatch.model.Link`."""
         head = RequestHead(PROBE_METHOD, "/", model=model, deadline_ms=max(1, int(timeout_s * 1000)))
-        number, call = self._open(head)
+        number, call = self.open(head)
         try:
             async with asyncio.timeout(timeout_s):
-                self._session.send_body(number, b"", end=True)
-                self._pump.wake()
+                self.push(number, b"", is_last=True)
                 answer = await call.wait_head()
-                async for _ in call.body():
+                async for _ in call:
                     pass
         except GatewayError as error:
             raise ExchangeFailed(f"the probe was answered: {error}") from error
         finally:
-            self._calls.pop(number, None)
-            self._session.cancel(number, ExchangeCode.CANCELLED, "the probe is over")
-            self._pump.wake()
+            self.close_exchange(number, "the probe is over")
         if answer.status != 200:
             raise ExchangeFailed(f"the probe was answered with status {answer.status}")
         return sum(micros for name, micros in answer.durations_us if name != "worker_queue") / 1e6
 
-    def _open(self, head: RequestHead) -> tuple[int, Call]:
+    # --- for TunnelExchange -------------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Seconds of the gateway's clock."""
+        return self._clock()
+
+    def open(self, head: RequestHead) -> tuple[int, Call]:
+        """Begins an exchange. Raises ExchangeRefused, and BadRequest for a head that is too large."""
         if not self._session.can_open:
             raise ExchangeRefused(f"the tunnel of {self.worker} takes no more exchanges")
         now = self._clock()
@@ -192,41 +173,7 @@ class WorkerLink:
         self._calls[number] = call
         return number, call
 
-    def _head_of(self, job: Job) -> RequestHead:
-        return RequestHead(
-            method=job.method,
-            path=job.path,
-            model=job.model,
-            metadata=tuple(job.metadata),
-            deadline_ms=self._deadline_ms(job),
-            traceparent=job.traceparent,
-            body_bytes=job.body.size,
-        )
-
-    def _deadline_ms(self, job: Job) -> int:
-        """0 says that there is none; a deadline that is about to pass must not read so."""
-        return 0 if job.deadline == inf else max(1, int((job.deadline - self._clock()) * 1000))
-
-    async def _send_body(self, number: int, body: Body, call: Call) -> None:
-        """Forwards the body as it arrives. What the client does wrong ends the call with that error."""
-        sent, was_here = 0, body.is_complete
-        try:
-            async for chunk in body.chunks():
-                if not was_here:
-                    call.body_here_at, was_here = self._clock(), body.is_complete
-                sent += len(chunk)
-                is_last = sent == body.size
-                if not self._push(number, chunk, is_last=is_last) or is_last:
-                    return
-                if self._session.unsent_bytes(number) > LOW_WATER_BYTES:
-                    await call.wait_room()
-            if not was_here:
-                call.body_here_at = self._clock()
-            self._push(number, b"", is_last=True)
-        except Exception as error:  # of a task's whole work: whoever waits for the answer raises it
-            call.fail(error)
-
-    def _push(self, number: int, chunk: bytes, *, is_last: bool) -> bool:
+    def push(self, number: int, chunk: bytes, *, is_last: bool) -> bool:
         """Gives the session more of a body; False when nobody wants it any more."""
         if not self._session.is_open(number):
             return False
@@ -234,15 +181,15 @@ class WorkerLink:
         self._pump.wake()
         return self._session.is_open(number)
 
-    async def _body(self, call: Call, head: ResponseHead) -> AsyncIterator[Buffer]:
-        async for chunk in call.body():
-            yield chunk
-        self._account(call, head)
+    def has_room(self, number: int) -> bool:
+        """Whether the session wants more of a body now."""
+        return self._session.unsent_bytes(number) <= LOW_WATER_BYTES
 
-    def _account(self, call: Call, head: ResponseHead) -> None:
+    def account(self, call: Call) -> None:
         """Splits the tunnel's time until now into its two ways with the clock offset (theta, RFC 5905 8). Called with
-        the head, and again when the body is whole."""
-        timing = call.timing
+        the head, and when the body is whole."""
+        head, timing = call.head, call.timing
+        assert head is not None
         timing.worker_s = {name: micros / 1e6 for name, micros in head.durations_us}
         timing.upload_s = call.body_here_at - call.started_at
         at_worker_s = max(0.0, (head.sent_us - head.received_us) / 1e6)
@@ -251,6 +198,17 @@ class WorkerLink:
         out_s = head.received_us / 1e6 - self._offset_s - call.body_here_at if is_offset_known else tunnel_s / 2
         timing.tunnel_out_s = min(max(0.0, out_s), tunnel_s)
         timing.tunnel_back_s = tunnel_s - timing.tunnel_out_s
+
+    def close_exchange(self, number: int, text: str) -> None:
+        """Nobody waits for it any more, or it is over."""
+        self._calls.pop(number, None)
+        if self._session.is_open(number):
+            self._session.cancel(number, ExchangeCode.CANCELLED, text)
+            self._pump.wake()
+
+    def wake(self) -> None:
+        """Something is to be sent."""
+        self._pump.wake()
 
     def _consume(self, number: int, size: int) -> None:
         self._session.consume(number, size, self._clock())
@@ -269,6 +227,7 @@ class WorkerLink:
             case events.BodyEnded():
                 if call := self._calls.get(event.exchange):
                     call.got_end(event.trailers)
+                    self.account(call)
             case events.BodySent():
                 if call := self._calls.get(event.exchange):
                     call.got_room()
@@ -306,13 +265,6 @@ class WorkerLink:
 def offers_of(models: Sequence[Model]) -> tuple[ModelOffer, ...]:
     """The wire's models in dispatch's words."""
     return tuple(ModelOffer(m.name, m.version, m.slots, m.failure, m.metadata) for m in models)
-
-
-def _metadata(head: ResponseHead) -> Metadata:
-    """With the body's length, where the head says it, as HTTP has it."""
-    if head.body_bytes is None:
-        return head.metadata
-    return (*head.metadata, ("content-length", str(head.body_bytes)))
 
 
 def _failure(worker: str, event: events.ExchangeFailed) -> Exception:

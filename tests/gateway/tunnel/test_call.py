@@ -9,7 +9,7 @@ import pytest
 
 from gateway.tunnel.call import Call
 from tests.support.fake_clock import settle
-from wire.frames import ResponseHead
+from wire.frames import Buffer, ResponseHead
 
 HEAD = ResponseHead(200)
 
@@ -22,7 +22,7 @@ def new_call(consumed: list[int] | None = None) -> Call:
     return Call((consumed if consumed is not None else []).append, 10.0)
 
 
-async def collect(body: AsyncIterator[bytes]) -> bytes:
+async def collect(body: AsyncIterator[Buffer]) -> bytes:
     return b"".join([chunk async for chunk in body])
 
 
@@ -41,7 +41,7 @@ async def test_the_body_is_given_as_it_comes() -> None:
     """Each chunk is there before the next has come, and counts as consumed when the next one is asked for."""
     consumed: list[int] = []
     call = new_call(consumed)
-    body = call.body()
+    body = aiter(call)
     call.got_body(memoryview(b"one"))
     assert await anext(body) == b"one"
     assert consumed == []
@@ -61,7 +61,7 @@ async def test_a_body_may_be_empty() -> None:
     call = new_call()
     call.got_head(HEAD)
     call.got_end()
-    assert await collect(call.body()) == b""
+    assert await collect(call) == b""
 
 
 async def test_a_failure_reaches_whoever_waits() -> None:
@@ -77,7 +77,7 @@ async def test_a_failure_reaches_whoever_waits() -> None:
     other.got_head(HEAD)
     other.got_body(b"half")
     other.fail(Broken())
-    body = other.body()
+    body = aiter(other)
     assert await anext(body) == b"half"
     with pytest.raises(Broken):
         await anext(body)
@@ -90,7 +90,7 @@ async def test_a_whole_answer_cannot_fail_any_more() -> None:
     call.got_body(b"whole")
     call.got_end()
     call.fail(Broken())
-    assert await collect(call.body()) == b"whole"
+    assert await collect(call) == b"whole"
 
 
 @pytest.mark.parametrize("end", ["got_room", "got_end", "fail"])
