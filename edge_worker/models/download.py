@@ -115,8 +115,9 @@ def _continue(session: requests.Session, file: RemoteFile, part: Path, progress:
 
 def _extent(response: requests.Response, file: RemoteFile, have: int) -> tuple[int, int | None]:
     """Where the body begins in the file, and the file's whole length if the server says it. Raises DownloadFailed."""
-    if not response.url.startswith("https://"):
-        raise DownloadFailed(f"{file.url}: leads to {response.url[:200]}, which is not encrypted")
+    for hop in (*response.history, response):  # every one: whoever answers a plain one says what comes next
+        if not hop.url.startswith("https://"):
+            raise DownloadFailed(f"{file.url}: leads to {hop.url[:200]}, which is not encrypted")
     length = response.headers.get("Content-Length", "")
     start, total = 0, int(length) if re.fullmatch(r"[0-9]{1,15}", length) else None
     if response.status_code == 206:

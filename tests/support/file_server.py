@@ -25,6 +25,9 @@ class FileServer:
     knows_ranges: bool = True
     says_length: bool = True
     redirect: str = ""
+    """Where every request is sent."""
+    redirect_of: Mapping[str, str] = field(default_factory=dict)
+    """The same for these paths alone."""
     asked: list[Mapping[str, str]] = field(default_factory=list)
     """The headers of each request, names in lower case."""
     url: str = ""
@@ -39,8 +42,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         state.asked.append(headers)
         content = state.files.get(self.path.rpartition("/")[2])
-        if state.redirect:
-            self._head(302, {"Location": state.redirect, "Content-Length": "0"})
+        if redirect := state.redirect_of.get(self.path, state.redirect):
+            self._head(302, {"Location": redirect, "Content-Length": "0"})
         elif content is None:
             self._head(404, {"Content-Length": "0"})
         else:

@@ -181,6 +181,16 @@ def test_nothing_unencrypted_is_followed(published: FileServer, tmp_path: Path) 
     assert_nothing_in_place(tmp_path)
 
 
+def test_no_hop_on_the_way_is_unencrypted(published: FileServer, tmp_path: Path) -> None:
+    """Whoever answers a plain request says where it goes on, even if that is encrypted again."""
+    with file_server(None) as plain:
+        plain.redirect = f"{published.url}/whole/network.zip"
+        published.redirect_of = {"/network.zip": f"{plain.url}/network.zip"}
+        with pytest.raises(DownloadFailed, match="which is not encrypted"):
+            get(RemoteFile(f"{published.url}/network.zip", ""), tmp_path)
+    assert_nothing_in_place(tmp_path)
+
+
 def test_a_certificate_of_nobody_is_refused(
     published: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
