@@ -23,6 +23,7 @@ from edge_worker.config import ConfigError, load, load_health, load_local, load_
 from edge_worker.logs import set_up_logs
 from edge_worker.models_cli import add_models_commands
 from edge_worker.options import CONNECT, HEALTH, LOCAL, SERVE, Option, add_options
+from wire.memory import keep_freed_memory
 
 T = TypeVar("T")
 
@@ -130,6 +131,7 @@ def _connect(flags: argparse.Namespace) -> int:
 
 
 async def _until_signalled(server: _Stoppable) -> None:
+    keep_freed_memory()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, server, number)

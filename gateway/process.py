@@ -1,12 +1,15 @@
-"""What the gateway asks of its own process before it serves: enough open files, and a patient garbage collector.
+"""What the gateway asks of its own process before it serves: enough open files, memory that stays, and a patient
+garbage collector.
 
-Neither is a setting: a tunnel is a file, and Python's collector looks at every object of every tunnel.
+None is a setting: a tunnel is a file, a body is a buffer, and Python's collector looks at every object of every tunnel.
 """
 
 from __future__ import annotations
 
 import gc
 import resource
+
+from wire.memory import keep_freed_memory
 
 YOUNG_OBJECTS = 10_000
 """New objects that can hold others after which the collector looks for cycles among them. With Python's 700, the probes
@@ -16,6 +19,7 @@ are looked at: a quarter of an idle gateway's CPU time. Most garbage here is fre
 
 def prepare_process() -> None:
     """Call once, when everything is imported."""
+    keep_freed_memory()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # systemd and login shells give 1,024 to begin with
     gc.collect()
