@@ -18,7 +18,7 @@ from gateway.http.body import ClientStream
 from gateway.http.call import CALL, HttpCall
 from gateway.http.client_address import came_by_proxy
 from gateway.http.envelope import Handler
-from gateway.http.forwarded_head import IDEMPOTENT, Sender, request_metadata, target_of
+from gateway.http.forwarded_head import Sender, request_metadata, target_of
 from gateway.http.forwarded_response import ForwardedResponse
 from gateway.http.intake import Intake, leave_expectation
 from gateway.http.pace import PaceLimits
@@ -26,6 +26,7 @@ from gateway.http.patience import Patience
 from gateway.http.streamed_body import StreamedBody, UpgradedBody
 from gateway.http.timing import exchange_stages
 from gateway.metrics import Metrics
+from wire.forwarding import IDEMPOTENT
 
 PREFIX = "/tunnel/"
 

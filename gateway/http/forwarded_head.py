@@ -13,26 +13,11 @@ from http import HTTPStatus
 
 from gateway.dispatch.model import Metadata
 from gateway.errors import BadRequest, WorkerFailed
+from wire.forwarding import HOP_BY_HOP, TOKEN, VALUE, end_to_end, named_in_connection
 
 UPSTREAM_AUTHORIZATION = "x-upstream-authorization"
 """Reaches the server as Authorization; the client's Authorization is for the gateway and stays here."""
 
-IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-"""RFC 9110 9.2.2: methods that another worker may be asked for again when the first was lost."""
-
-_HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
 _OURS = frozenset(
     {
         "content-length",
@@ -53,8 +38,6 @@ _OURS = frozenset(
 )
 """Written anew, carried by the tunnel's own head, or meant for the gateway."""
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\t -~\x80-\xff]*")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _HOST = re.compile(r"[A-Za-z0-9._~%:\[\]-]*")  # nothing that could end the quotes that it stands in
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
@@ -80,7 +63,7 @@ def request_metadata(
     if not _HOST.fullmatch(sender.host):
         raise BadRequest("the Host header is not the name of a host")
     fields = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw_headers]
-    dropped = _HOP_BY_HOP | _OURS | _named_in_connection(fields)
+    dropped = HOP_BY_HOP | _OURS | named_in_connection(fields)
     if not passes_authorization:
         dropped |= {"authorization"}
     # Servers of the CGI family read X_Forwarded_For as X-Forwarded-For: what is dropped is dropped in both spellings.
@@ -103,11 +86,9 @@ def is_websocket(fields: Iterable[tuple[str, str]]) -> bool:
 
 def answer_head(metadata: Metadata) -> list[tuple[str, str]]:
     """An answer's fields that are passed on. Raises WorkerFailed for one that is none: workers are strangers."""
-    given = [(name.lower(), value) for name, value in metadata]
-    dropped = _HOP_BY_HOP | _named_in_connection(given)
-    fields = [(name, value) for name, value in given if name not in dropped]
+    fields = end_to_end([(name.lower(), value) for name, value in metadata])
     for name, value in fields:
-        if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
+        if not TOKEN.fullmatch(name) or not VALUE.fullmatch(value):
             raise WorkerFailed(f"the answer has a header that cannot be sent in HTTP: {name[:64]!a}")
     return fields
 
@@ -144,11 +125,6 @@ def target_of(raw_path: str) -> str:
     if re.search(r"[\x00-\x20\x7f#]", text):
         raise BadRequest("the path holds characters that have no place in one; send them percent-encoded")
     return text
-
-
-def _named_in_connection(fields: Iterable[tuple[str, str]]) -> frozenset[str]:
-    values = [value for name, value in fields if name == "connection"]
-    return frozenset(word.strip().lower() for value in values for word in value.split(","))
 
 
 def _forwarded(sender: Sender) -> list[tuple[str, str]]:

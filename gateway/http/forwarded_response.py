@@ -18,14 +18,10 @@ from gateway.dispatch.model import Metadata, Reply
 from gateway.errors import ClientGone, WorkerFailed
 from gateway.http.call import HttpCall
 from gateway.http.forwarded_head import answer_head, body_bytes_of, encode_head, encode_trailers
+from wire.forwarding import BODILESS_STATUSES, MAX_INFORMATIONAL
 
 JOINED_BYTES = 16 << 10
 """Pieces up to this size are joined with what stands before them: one write, and one TLS record, for a small answer."""
-
-MAX_INFORMATIONAL = 16
-"""Of one request; more are left out, since nothing holds them back where the client does not read."""
-
-_BODILESS = (204, 304)
 
 
 class ForwardedResponse(web.StreamResponse):
@@ -70,7 +66,8 @@ class ForwardedResponse(web.StreamResponse):
     # --- the answer ---------------------------------------------------------------------------------------------------
 
     def inform(self, status: int, metadata: Metadata) -> None:
-        """An informational answer, for clients that can read one. 101 is the last of HTTP on this connection."""
+        """An informational answer, for clients that can read one. 101 is the last of HTTP on this connection. Too many
+        are left out: nothing holds them back where the client does not read."""
         transport = self._request.transport
         self._informational += 1
         if transport is None or self._request.version < HttpVersion11 or self._informational > MAX_INFORMATIONAL:
@@ -101,7 +98,7 @@ class ForwardedResponse(web.StreamResponse):
         self._call.mark(self)
         own = {name.lower(): value for name, value in self.headers.items()}
         kept = [(name, value) for name, value in fields if name not in own or name == "server-timing"]
-        has_body = request.method != "HEAD" and reply.status not in _BODILESS
+        has_body = request.method != "HEAD" and reply.status not in BODILESS_STATUSES
         self._left_bytes = length if has_body else 0
         self._is_chunked = has_body and length is None and request.version >= HttpVersion11
         if self._keep_alive is None:  # what follows a request for an upgrade was never read as HTTP

@@ -16,8 +16,9 @@ from edge_worker.backends.forwarding import Exchange
 from edge_worker.backends.http.address import Upstream, UpstreamSettings
 from edge_worker.backends.http.checkup import Checkup
 from edge_worker.backends.http.connection import Stale
-from edge_worker.backends.http.head import IDEMPOTENT, encode_request, is_upgrade
+from edge_worker.backends.http.head import encode_request, is_upgrade
 from edge_worker.backends.http.pool import Pool
+from wire.forwarding import IDEMPOTENT
 
 CHECK_S = 2.0
 """Seconds between two looks at a server."""

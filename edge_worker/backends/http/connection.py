@@ -14,19 +14,15 @@ import httptools
 
 from edge_worker.backends.base import BackendFailed, BadInput
 from edge_worker.backends.forwarding import Exchange, Headers
-from edge_worker.backends.http.head import encode_trailers, passed_on
+from edge_worker.backends.http.head import encode_trailers
+from wire.forwarding import BODILESS_STATUSES, MAX_INFORMATIONAL, end_to_end
 
 MAX_HEAD_BYTES = 48 << 10
 MAX_FIELDS = 200
 """Of one answer: the tunnel carries heads of 64 KiB as JSON, with 256 pairs."""
 
-MAX_INFORMATIONAL = 16
-"""Informational answers to one request; more is a server gone wrong."""
-
 JOINED_BYTES = 16 << 10
 """A first piece of body up to this size is sent together with the head: one packet instead of two."""
-
-_BODILESS_STATUSES = (204, 304)
 
 
 class Stale(Exception):
@@ -237,7 +233,7 @@ class Connection(asyncio.Protocol):
             self._informational += 1
             if status < 100 or self._informational > MAX_INFORMATIONAL:
                 raise _Broken(f"an informational answer too many ({status})")
-            self._exchange.inform(status, passed_on(fields))
+            self._exchange.inform(status, end_to_end(fields))
         else:
             self._answer(status, fields, self._exchange)
 
@@ -245,7 +241,7 @@ class Connection(asyncio.Protocol):
         if not self._waits_for_upgrade:
             raise _Broken("101 where nobody asked for another protocol")
         upgrade = [(name, value) for name, value in fields if name == "upgrade"]
-        exchange.inform(101, [*passed_on(fields), *upgrade])
+        exchange.inform(101, [*end_to_end(fields), *upgrade])
         self._has_head = self._is_raw = True
         exchange.respond(200, (), None)
         self._waits_for_upgrade, early, self._early = False, self._early, []
@@ -260,8 +256,8 @@ class Connection(asyncio.Protocol):
             raise _Broken(f"a Transfer-Encoding other than chunked ({coding[0][:64]!a})")
         self._has_head = True
         self._keeps_alive = self._parser.should_keep_alive()
-        has_no_body = self._method == "HEAD" or status in _BODILESS_STATUSES
-        kept = passed_on(fields)
+        has_no_body = self._method == "HEAD" or status in BODILESS_STATUSES
+        kept = end_to_end(fields)
         if not has_no_body:
             kept = [(name, value) for name, value in kept if name != "content-length"]
         self._ends_with_connection = not (coding or length or has_no_body)
@@ -285,7 +281,7 @@ class Connection(asyncio.Protocol):
         assert self._exchange is not None
         assert self._done is not None
         self._keeps_alive = keeps_alive
-        self._exchange.end(passed_on(self._fields))
+        self._exchange.end(end_to_end(self._fields))
         self._done.set_result(None)
 
     def _fail(self, error: Exception) -> None:

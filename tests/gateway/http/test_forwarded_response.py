@@ -8,9 +8,9 @@ import pytest
 
 from gateway.dispatch.model import Metadata
 from gateway.errors import NoWorker
-from gateway.http.forwarded_response import MAX_INFORMATIONAL
 from tests.gateway.http.test_forward import Service, answering, request
 from tests.support.http_gateway import serving
+from wire.forwarding import MAX_INFORMATIONAL
 
 SMUGGLED = b"HTTP/1.1 200 OK\r\nx: smuggled\r\n\r\n"
 UPGRADE = ("Connection: upgrade", "Upgrade: websocket")

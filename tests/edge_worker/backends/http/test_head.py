@@ -1,11 +1,11 @@
-"""Heads as bytes, and what of them is passed on."""
+"""Heads as bytes."""
 
 from __future__ import annotations
 
 import pytest
 
 from edge_worker.backends.base import BadInput
-from edge_worker.backends.http.head import encode_request, encode_trailers, passed_on
+from edge_worker.backends.http.head import encode_request, encode_trailers
 from tests.support.fake_exchange import FakeExchange
 
 
@@ -72,9 +72,3 @@ def test_trailers() -> None:
     assert encode_trailers([("checksum", "1"), ("content-length", "5")]) == b"0\r\nchecksum: 1\r\n\r\n"
     with pytest.raises(BadInput):
         encode_trailers([("a", "b\r\n")])
-
-
-def test_what_is_passed_on() -> None:
-    """Not what is between neighbours, nor what Connection names."""
-    fields = [("connection", "close, X-Private"), ("x-private", "1"), ("keep-alive", "1"), ("x", "1"), ("x", "2")]
-    assert passed_on(fields) == [("x", "1"), ("x", "2")]
