@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gateway", description="Serves workers that dial out.")
+    parser = argparse.ArgumentParser(prog="gateway", description="Gives clients' requests to workers that dial out.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _with_configuration(commands, "serve", _serve, "serve clients and workers until SIGTERM, then drain")
     _with_configuration(commands, "check", _check, "say whether the configuration can be used, without serving")

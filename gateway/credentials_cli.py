@@ -169,6 +169,7 @@ def _what_to_revoke(arguments: argparse.Namespace, directory: KeyDirectory) -> t
     if not _is_token(text):
         if not TOKEN_ID.fullmatch(text):
             raise _Failed("TOKEN is neither a token, nor a file that holds one, nor a jti")
+        _remark(f"{text} is no token and no file: taken as a jti")
         return text, math.inf
     try:
         principal = _principal_of(text, arguments, directory)

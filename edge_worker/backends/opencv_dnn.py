@@ -65,7 +65,7 @@ class OpenCVLoader:
         try:
             return OpenCVNet(read(buffer), spec, content)
         except cv2.error as error:
-            raise BackendFailed(f"OpenCV cannot load it: {_reason(error)}") from error
+            raise BackendFailed(f"OpenCV cannot load it as {spec.format}: {_reason(error)}") from error
 
 
 def _output_name(net: cv2.dnn.Net, spec: ModelSpec, content: bytes) -> str:

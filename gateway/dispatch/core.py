@@ -229,7 +229,7 @@ class Core:
             raise Draining("this gateway is going away; try again", retry_after_s=settings.retry_after_min_s)
         pool = self.fleet.pools.get(job.model)
         if pool is None:
-            raise UnknownModel(f"no worker ever announced a model named {job.model!r}")
+            raise UnknownModel(f"no worker ever announced a model named {job.model!r}: see GET /v1/workers")
         if self._is_absent(pool, now):
             raise self._no_worker(job.model)
         if now >= job.deadline:

@@ -63,7 +63,7 @@ class Inference:
         if request.content.is_eof():
             return  # here already: the dispatcher says all the rest
         if model not in self._intake.dispatcher.models:
-            raise UnknownModel(f"no worker ever announced a model named {head.shown(model)}")
+            raise UnknownModel(f"no worker ever announced a model named {head.shown(model)}: see GET /v1/workers")
 
     async def _answer_image(self, request: web.Request, order: Order, media_type: str) -> web.Response:
         intake = self._intake

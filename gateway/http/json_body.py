@@ -35,6 +35,8 @@ def parse_object(body: bytes) -> dict[str, object]:
         raise BadRequest("the JSON is nested too deep") from error
     except UnicodeDecodeError as error:
         raise BadRequest(f"the JSON is not UTF-8: at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error.msg}, at character {error.pos}") from error
     except ValueError as error:
         raise BadRequest(f"the body is not JSON: {shown(str(error))}") from error
     if not isinstance(document, dict):

@@ -87,7 +87,7 @@ class Models:
         if offer is None:
             if model in self._dispatcher.models:
                 raise NoWorker(f"no worker serves {shown(model)} at the moment", retry_after_s=RETRY_AFTER_S)
-            raise UnknownModel(f"no worker ever announced a model named {shown(model)}")
+            raise UnknownModel(f"no worker ever announced a model named {shown(model)}: see GET /v1/workers")
         if version and version != offer.version:
             offer = self._other_version(model, version)
         known, facts = self._read.get(model, (None, None))

@@ -101,6 +101,7 @@ def test_a_revoked_token_is_refused(run: Run, keys: Path, form: str) -> None:
     assert caught.value.reason is Reason.REVOKED
     assert gateway(keys).verify(other)
     assert ("never" in (keys / "revoked.txt").read_text()) == (form == "jti")
+    assert (f"{token_id} is no token and no file: taken as a jti" in error) == (form == "jti")
 
 
 def test_revoking_with_an_altered_token_is_refused(run: Run, keys: Path) -> None:

@@ -98,6 +98,7 @@ async def test_targets(path: str) -> None:
     ("document", "text"),
     [
         (b"{", "not JSON"),
+        (b'{"instances": x}', "not JSON: Expecting value, at character 14"),
         (b"[" * 10_000, "nested too deep"),
         ({}, "either instances"),
         ({"instances": [IMAGE], "inputs": [IMAGE]}, "either instances"),
