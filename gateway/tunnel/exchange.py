@@ -13,7 +13,6 @@ from typing import Protocol
 from gateway.dispatch.model import Job, Metadata, Reply
 from gateway.tunnel.call import Call
 from wire.frames import RequestHead, ResponseHead
-from wire.session import LOW_WATER_BYTES
 
 
 class Tunnel(Protocol):
@@ -57,8 +56,8 @@ class TunnelExchange:
         self._call = call
         call.on_informational = self._job.on_informational
         try:
-            if body.is_complete and (body.size or 0) <= LOW_WATER_BYTES:
-                await self._send_body()  # all at once: it neither waits nor costs a task
+            if body.is_complete:
+                await self._send_body()  # held already: all of it is queued at once, without a wait or a task
             else:  # the answer may come before everything is sent
                 self._sender = asyncio.create_task(self._send_body())
                 tunnel.wake()  # the head leaves now, with what is here of the body by the time it is written
@@ -102,7 +101,7 @@ class TunnelExchange:
                 is_last = sent == body.size
                 if not tunnel.push(number, chunk, is_last=is_last) or is_last:
                     return
-                if not tunnel.has_room(number):
+                if not body.is_complete and not tunnel.has_room(number):
                     await call.wait_room()
             if not was_here:
                 call.body_here_at = tunnel.now()

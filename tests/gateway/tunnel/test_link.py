@@ -208,16 +208,38 @@ def test_a_large_body_waits_for_the_worker() -> None:
     async def test(bench: Bench) -> None:
         bench.worker.is_greedy = False
         chunks = [bytes(16 * KIB)] * 256
-        task = bench.send(FedBody(*chunks))
+        body = FedBody(*chunks, is_complete=False)
+        task = bench.send(body)
         number = await bench.worker.request()
         await asyncio.sleep(1.0)
         assert len(bench.worker.bodies[number]) == HELLO.window
         assert bench.link._session.unsent_bytes(number) <= 64 * KIB + 16 * KIB
+        body.arrive(is_last=True)
         bench.worker.is_greedy = True
         bench.worker.session.consume(number, HELLO.window, bench.worker.now())
         bench.worker.wake()
         await bench.worker.whole_request()
         assert len(bench.worker.bodies[number]) == 4096 * KIB
+        bench.worker.answer(number, b"done")
+        assert await task == b"done"
+
+    on_bench(test)
+
+
+def test_a_large_body_that_is_held_is_queued_at_once() -> None:
+    """Its memory is taken already: the worker's window alone says how much of it crosses, and no task waits beside."""
+
+    async def test(bench: Bench) -> None:
+        bench.worker.is_greedy = False
+        task = bench.send(FedBody(*[bytes(16 * KIB)] * 256))
+        number = await bench.worker.request()
+        await asyncio.sleep(1.0)
+        assert len(bench.worker.bodies[number]) == HELLO.window
+        assert bench.link._session.unsent_bytes(number) == 4096 * KIB - HELLO.window
+        bench.worker.is_greedy = True
+        bench.worker.session.consume(number, HELLO.window, bench.worker.now())
+        bench.worker.wake()
+        await bench.worker.whole_request()
         bench.worker.answer(number, b"done")
         assert await task == b"done"
 
