@@ -6,12 +6,11 @@ from http import HTTPStatus
 from typing import Any
 
 from gateway.http.errors import PROBLEM_TYPE, STATUS_BY_ERROR
-from gateway.http.head import MAX_MODEL_NAME
+from gateway.http.head import MAX_MODEL_NAME, PRIORITY, REQUEST_TIMEOUT
 
 Json = dict[str, Any]  # Any: a JSON document
 _NOT_SENT = 499
-SECONDS: Json = {"type": "number", "exclusiveMinimum": 0}
-"""Some time from now."""
+TEXT: Json = {"type": "string"}
 TOKEN: list[Json] = [{"token": []}]
 """The security of what needs a token."""
 
@@ -52,6 +51,21 @@ def answer(schema: str, description: str = "OK") -> Json:
 def parameter(place: str, name: str, schema: Json, description: str, *, required: bool = False) -> Json:
     """A path's, a query's or a header's."""
     return {"in": place, "name": name, "required": required, "schema": schema, "description": description}
+
+
+def asked() -> list[Json]:
+    """How long a request may take, and how urgent it is."""
+    seconds: Json = {"type": "number", "exclusiveMinimum": 0}
+    return [
+        parameter("header", REQUEST_TIMEOUT, seconds, "Deadline in seconds, counted from the head"),
+        parameter("header", PRIORITY, {"enum": ["high", "normal"]}, "High leaves the queue first"),
+    ]
+
+
+def operation(summary: str, schema: str, parameters: list[Json]) -> Json:
+    """An operation of a standard API that needs a token."""
+    responses = {"200": answer(schema), **errors()}
+    return {"summary": summary, "security": TOKEN, "parameters": parameters, "responses": responses}
 
 
 def model_name() -> Json:

@@ -93,17 +93,17 @@ def paths() -> parts.Json:
     image: parts.Json = {"type": "string", "format": "binary"}
     form = parts.described(FIELD, data=image)
     bodies = {"application/octet-stream": {"schema": image}, MULTIPART: {"schema": form}}
-    operation: parts.Json = {
-        "summary": "Labels and probabilities for one image (TorchServe)",
-        "security": parts.TOKEN,
-        "requestBody": {"required": True, "content": bodies},
-        "responses": {"200": parts.answer("Probabilities"), **parts.errors()},
-    }
     top = parts.parameter("query", "top", parts.whole(head.MAX_TOP, head.DEFAULT_TOP), "How many labels")
+
+    def predictions(*named: parts.Json) -> parts.Json:
+        summary = "Labels and probabilities for one image (TorchServe)"
+        body = {"requestBody": {"required": True, "content": bodies}}
+        return {"post": parts.operation(summary, "Probabilities", [*named, top]) | body}
+
     ping = {"200": parts.answer("Health"), "503": parts.answer("Health", "No")}
     return {
-        PATHS[0]: {"post": operation | {"parameters": [parts.model_name(), top]}},
-        PATHS[1]: {"post": operation | {"parameters": [parts.model_name(), parts.version(), top]}},
+        PATHS[0]: predictions(parts.model_name()),
+        PATHS[1]: predictions(parts.model_name(), parts.version()),
         PING: {"get": {"summary": "Whether new work is taken (TorchServe)", "responses": ping}},
     }
 

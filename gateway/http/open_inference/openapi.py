@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from gateway.http.head import PRIORITY, REQUEST_TIMEOUT
 from gateway.http.open_inference.response import HEADER_LENGTH
 from gateway.http.open_inference.routes import MODEL, VERSION
 from gateway.http.openapi_parts import (
-    SECONDS,
-    TOKEN,
+    TEXT,
     Json,
     answer,
+    asked,
     described,
-    errors,
     listed,
     model_name,
+    operation,
     parameter,
     ref,
     version,
 )
 
-TEXT: Json = {"type": "string"}
 COUNT: Json = {"type": "integer", "minimum": 0}
 ANYTHING: Json = {"type": "object"}
 
@@ -28,13 +26,17 @@ def paths() -> Json:
     """Every path under /v2."""
     only_ready = described(ready={"type": "boolean"})
     found: Json = {
-        "/v2": {"get": _operation("The server and its extensions", "Server")},
+        "/v2": {"get": operation("The server and its extensions", "Server", [])},
         "/v2/health/live": {"get": _health("Whether the process is up")},
         "/v2/health/ready": {"get": _health("Whether new work is taken")},
-        "/v2/models/stats": {"get": _operation("Every model's counts", "Statistics")},
-        "/v2/repository/index": {"post": _control("Models that workers announce", "Index", only_ready)},
-        "/v2/repository/models/{model}/load": {"post": _named(_control("200 if it is ready", "Empty", ANYTHING))},
-        "/v2/repository/models/{model}/unload": {"post": _named(_control("Not offered: 501", "Empty", ANYTHING))},
+        "/v2/models/stats": {"get": operation("Every model's counts", "Statistics", [])},
+        "/v2/repository/index": {"post": _control("Models that workers announce", "Index", only_ready, [])},
+        "/v2/repository/models/{model}/load": {
+            "post": _control("200 if it is ready", "Empty", ANYTHING, _names(MODEL))
+        },
+        "/v2/repository/models/{model}/unload": {
+            "post": _control("Not offered: 501", "Empty", ANYTHING, _names(MODEL))
+        },
     }
     for path in (MODEL, VERSION):
         found |= {
@@ -47,44 +49,33 @@ def paths() -> Json:
     return found
 
 
-def _operation(summary: str, schema: str) -> Json:
-    return {"summary": summary, "security": TOKEN, "responses": {"200": answer(schema), **errors()}}
-
-
 def _health(summary: str) -> Json:
     return {"summary": summary, "responses": {"200": answer("ServerHealth"), "503": answer("ServerHealth", "No")}}
 
 
-def _control(summary: str, schema: str, body_schema: Json) -> Json:
+def _control(summary: str, schema: str, body_schema: Json, named: list[Json]) -> Json:
     body = {"required": False, "content": {"application/json": {"schema": body_schema}}}
-    return _operation(summary, schema) | {"requestBody": body}
+    return operation(summary, schema, named) | {"requestBody": body}
 
 
-def _named(operation: Json, path: str = MODEL) -> Json:
-    named = [model_name(), version()] if path.startswith(VERSION) else [model_name()]
-    return operation | {"parameters": named + operation.get("parameters", [])}
+def _names(path: str) -> list[Json]:
+    return [model_name(), version()] if path.startswith(VERSION) else [model_name()]
 
 
 def _of_model(summary: str, schema: str, path: str) -> Json:
-    return _named(_operation(summary, schema), path)
+    return operation(summary, schema, _names(path))
 
 
 def _infer(path: str) -> Json:
-    operation = _operation("Probabilities or classes for images or tensors", "InferResponse")
-    operation["responses"]["200"]["content"]["application/octet-stream"] = {"schema": TEXT | {"format": "binary"}}
-    operation["parameters"] = [
-        parameter("header", HEADER_LENGTH, COUNT, "Bytes of JSON before the tensors; 0: the body is one image"),
-        parameter("header", REQUEST_TIMEOUT, SECONDS, "Deadline in seconds, counted from the head"),
-        parameter("header", PRIORITY, {"enum": ["high", "normal"]}, "High leaves the queue first"),
-    ]
-    operation["requestBody"] = {
-        "required": True,
-        "content": {
-            "application/json": {"schema": ref("InferRequest")},
-            "application/octet-stream": {"schema": TEXT | {"format": "binary"}},
-        },
-    }
-    return _named(operation, path)
+    length = parameter("header", HEADER_LENGTH, COUNT, "Bytes of JSON before the tensors; 0: the body is one image")
+    infer = operation(
+        "Probabilities or classes for images or tensors", "InferResponse", [*_names(path), length, *asked()]
+    )
+    binary: Json = {"schema": TEXT | {"format": "binary"}}
+    infer["responses"]["200"]["content"]["application/octet-stream"] = binary
+    content = {"application/json": {"schema": ref("InferRequest")}, "application/octet-stream": binary}
+    infer["requestBody"] = {"required": True, "content": content}
+    return infer
 
 
 def schemas() -> Json:
@@ -97,9 +88,6 @@ def schemas() -> Json:
         "name datatype shape", name=TEXT, datatype=datatypes, shape=shape, parameters=ANYTHING, data=values
     )
     wanted = described("name", name=TEXT, parameters=ref("OutputParameters"))
-    sent = described(
-        "name datatype shape", name=TEXT, datatype=datatypes, shape=shape, parameters=ANYTHING, data=values
-    )
     duration = described("count ns", count=COUNT, ns=COUNT)
     phases: Json = {"type": "object", "additionalProperties": duration}
     statistics = described(
@@ -138,5 +126,5 @@ def schemas() -> Json:
             inputs=listed(given),
             outputs=listed(wanted),
         ),
-        "InferResponse": described("model_name outputs", model_name=TEXT, model_version=TEXT, outputs=listed(sent)),
+        "InferResponse": described("model_name outputs", model_name=TEXT, model_version=TEXT, outputs=listed(given)),
     }

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from gateway.http.head import PRIORITY, REQUEST_TIMEOUT
 from gateway.http.openapi_parts import (
-    SECONDS,
-    TOKEN,
+    TEXT,
     Json,
-    answer,
+    asked,
     described,
-    errors,
     listed,
     model_name,
+    operation,
     parameter,
     ref,
     version,
 )
 from gateway.http.tf_serving.routes import ROOT, TARGETS
 
-TEXT: Json = {"type": "string"}
-
 
 def paths() -> Json:
     """Every path under /v1/models."""
-    found: Json = {ROOT: {"get": _operation("Models that workers announce (KServe)", "ModelNames", [])}}
+    found: Json = {ROOT: {"get": operation("Models that workers announce (KServe)", "ModelNames", [])}}
     for target in TARGETS:
         named = [model_name()]
         if "{version}" in target:
@@ -33,24 +29,15 @@ def paths() -> Json:
         found |= {
             f"{target}:predict": {"post": _asked("Probabilities for images or tensors", "Predict", named)},
             f"{target}:classify": {"post": _asked("Labels and scores for images", "Classify", named)},
-            target: {"get": _operation("Versions and states; readiness (KServe)", "ModelStatus", named)},
-            f"{target}/metadata": {"get": _operation("The signature", "ModelSignature", named)},
+            target: {"get": operation("Versions and states; readiness (KServe)", "ModelStatus", named)},
+            f"{target}/metadata": {"get": operation("The signature", "ModelSignature", named)},
         }
     return found
 
 
-def _operation(summary: str, schema: str, parameters: list[Json]) -> Json:
-    responses = {"200": answer(schema), **errors()}
-    return {"summary": summary, "security": TOKEN, "parameters": parameters, "responses": responses}
-
-
 def _asked(summary: str, schema: str, named: list[Json]) -> Json:
-    asked = [
-        parameter("header", REQUEST_TIMEOUT, SECONDS, "Deadline in seconds, counted from the head"),
-        parameter("header", PRIORITY, {"enum": ["high", "normal"]}, "High leaves the queue first"),
-    ]
     body = {"required": True, "content": {"application/json": {"schema": ref(f"{schema}Request")}}}
-    return _operation(summary, f"{schema}Response", named + asked) | {"requestBody": body}
+    return operation(summary, f"{schema}Response", named + asked()) | {"requestBody": body}
 
 
 def schemas() -> Json:
