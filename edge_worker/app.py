@@ -28,7 +28,7 @@ from edge_worker.health import Health
 from edge_worker.health_socket import health_of, health_socket
 from edge_worker.http.readiness import Readiness
 from edge_worker.link import GatewayLink, Identity
-from edge_worker.loading import announce, end_watch, load_models, watch_models
+from edge_worker.loading import announce, end_watch, load_and_serve, watch_models
 from edge_worker.loop_lag import LoopLag
 from edge_worker.version import software
 from wire.frames import Load
@@ -100,16 +100,7 @@ class Worker:
         a thread may still be at it then. Raises ConfigError for models that cannot be looked for, BackendLost once it
         has drained because its backend needs a new process."""
         async with health_socket(self._config.health_socket, self._health):
-            models = await load_models(self._backend, self._stop)
-            if models is None:
-                log.info("stopped while loading")
-                return False
-            try:
-                await self._serve(models)
-            finally:
-                await self._backend.close()
-        log.info("stopped")
-        return True
+            return await load_and_serve(self._backend, self._stop, self._serve)
 
     def stop(self) -> None:
         """Begins to drain."""

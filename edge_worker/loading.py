@@ -1,5 +1,5 @@
-"""How a worker begins: its backend loads every model, and the log says of each whether it can be served. And how its
-backend is kept well from then on.
+"""A worker's life: its backend loads every model, the log says of each whether it can be served, and then it serves.
+And how its backend is kept well from then on.
 
 The same for a worker behind a tunnel and for one that listens.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from edge_worker.backends.base import Backend, BackendLost, Changed, ServedModel
 from edge_worker.backends.forwarding import Forwarder
@@ -17,7 +17,24 @@ from edge_worker.config import ConfigError
 log = logging.getLogger("edge_worker.loading")
 
 
-async def load_models(backend: Backend | Forwarder, stop: asyncio.Event) -> Sequence[ServedModel] | None:
+async def load_and_serve(
+    backend: Backend | Forwarder, stop: asyncio.Event, serve: Callable[[Sequence[ServedModel]], Awaitable[None]]
+) -> bool:
+    """Until `serve` ends. False when told to stop before the models were loaded. Raises ConfigError for models that
+    cannot be looked for, and what `serve` raises."""
+    models = await _load(backend, stop)
+    if models is None:
+        log.info("stopped while loading")
+        return False
+    try:
+        await serve(models)
+    finally:
+        await backend.close()
+    log.info("stopped")
+    return True
+
+
+async def _load(backend: Backend | Forwarder, stop: asyncio.Event) -> Sequence[ServedModel] | None:
     """None when told to stop before they were loaded: a thread may still be at it then. Raises ConfigError for models
     that cannot be looked for."""
     starting = asyncio.create_task(backend.start())

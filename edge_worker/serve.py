@@ -24,7 +24,7 @@ from edge_worker.http.exchanges import Exchanges
 from edge_worker.http.inference import Inference
 from edge_worker.http.readiness import Readiness
 from edge_worker.http.server import HttpServer, build_app, listen
-from edge_worker.loading import announce, end_watch, load_models, watch_models
+from edge_worker.loading import announce, end_watch, load_and_serve, watch_models
 
 log = logging.getLogger("edge_worker.serve")
 
@@ -48,16 +48,7 @@ class WorkerServer:
         Raises ConfigError for models and addresses that cannot be used, BackendLost once it has drained because its
         backend needs a new process."""
         async with health_socket(self._config.health_socket, self._health):
-            models = await load_models(self._backend, self._stop)
-            if models is None:
-                log.info("stopped while loading")
-                return False
-            try:
-                await self._serve(models)
-            finally:
-                await self._backend.close()
-        log.info("stopped")
-        return True
+            return await load_and_serve(self._backend, self._stop, self._serve)
 
     def stop(self) -> None:
         """Begins to drain."""
