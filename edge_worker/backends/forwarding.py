@@ -14,6 +14,7 @@ from edge_worker.backends.base import Changed, ServedModel
 Headers = Sequence[tuple[str, str]]
 """Names in lower case, values in Latin-1, in order."""
 
+
 class Sink(Protocol):
     """Where an exchange's request body goes, and who is told that there is room for more of the answer."""
 
