@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -63,7 +64,7 @@ class Order:
             id=job_id,
             model=self.model,
             method="POST",
-            path=f"/inference/{quote(self.model, safe='')}?{self.query}",
+            path=_path(self.model, self.query),
             metadata=metadata,
             body=body,
             deadline=deadline,
@@ -186,6 +187,11 @@ class Intake:
             body.release()
         call.answered(answer.worker, answer.stages, answer.batch_size)
         return answer
+
+
+@lru_cache(maxsize=1024)
+def _path(model: str, query: str) -> str:
+    return f"/inference/{quote(model, safe='')}?{query}"
 
 
 async def _exchange(exchange: Exchange[T], job: Job, body: ArrivingBody, received_s: float) -> Answer[T]:
