@@ -32,6 +32,18 @@ def test_systems_take_turns(tmp_path: Path) -> None:
     assert run("--show", str(out)).stdout == done.stdout
 
 
+def test_the_lag_is_told_beside_an_idle_one(tmp_path: Path) -> None:
+    """Batching off and on, each with the lag of an event loop that had nothing to do meanwhile."""
+    out = tmp_path / "engines.json"
+    done = run("--only", "lag", "--lag-seconds", "0.5", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    (part,) = json.loads(out.read_text())["parts"]
+    texts = [line["text"].rpartition("ms, ")[2] for line in part["lines"]]
+    assert texts[:2] == ["OpenCV, no batching", "OpenCV, batching"]
+    assert len(texts) == (2 if part["left_out"] else 4)
+    assert list(part["notes"]) == [f"of an idle one beside {text}" for text in texts]
+
+
 def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:
     """A model that is not there, a folder without pictures, a file that is no result: one line, and no table."""
     (tmp_path / "other.json").write_text("{}")
