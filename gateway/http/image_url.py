@@ -36,7 +36,7 @@ NOT_PUBLIC = tuple(
     ip_network(text)
     for text in (
         "168.63.129.16/32",  # Azure's host, which answers every virtual machine from a public address
-        "192.0.0.0/24",  # protocols of the IETF (RFC 6890), and a cloud's metadata; older tables of Python have parts of it
+        "192.0.0.0/24",  # IETF protocols (RFC 6890), one cloud's metadata; Python 3.11 has parts of it
         "192.88.99.0/24",  # 6to4 relays (RFC 7526)
         "2001::/32",  # Teredo: an IPv4 address inside
         "2002::/16",  # 6to4: an IPv4 address inside
