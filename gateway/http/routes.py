@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -23,16 +22,14 @@ from gateway.http.model_facts import Models
 from gateway.http.open_inference.routes import add_open_inference
 from gateway.http.openapi import TUNNEL_PATH, openapi_document
 from gateway.http.ports import Authenticator, Dispatcher
+from gateway.http.server import HttpProtocol
 from gateway.http.tf_serving.routes import add_tf_serving
 from gateway.http.torchserve import add_torchserve
 from gateway.http.views import AdminViews, Views, healthz
 from gateway.metrics import Metrics
 
 Tunnel = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
-"""Serves a worker's WebSocket, given the request and the worker's address, for as long as it is open."""
-
-NOTICE_LOSS_S = 5.0
-"""How long a tunnel may take to end after its connection was lost; closing a WebSocket alone may take 2 s."""
+"""Makes a worker's WebSocket of the request, given the worker's address too, and has its connection from then on."""
 
 
 def build_app(
@@ -97,14 +94,9 @@ def _tunnel_handler(tunnel: Tunnel) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         call = request[CALL]
         call.is_tunnel = True
-        serving = asyncio.ensure_future(tunnel(request, call.client))
-        try:
-            return await asyncio.shield(serving)
-        except asyncio.CancelledError:
-            # A lost connection cancels its handler. A tunnel reads of the loss itself, and can then say what it was.
-            if not (await asyncio.wait([serving], timeout=NOTICE_LOSS_S))[0]:
-                serving.cancel()
-                await asyncio.wait([serving])
-            raise
+        response = await tunnel(request, call.client)
+        assert isinstance(request.protocol, HttpProtocol)
+        request.protocol.hand_over()
+        return response
 
     return handle

@@ -34,7 +34,7 @@ LINGER_S = 2.0
 class HttpProtocol(web.RequestHandler):
     """One connection."""
 
-    __slots__ = ("_header_timer", "_limits", "_log", "_metrics")
+    __slots__ = ("_handed_over", "_header_timer", "_limits", "_log", "_metrics")
 
     def __init__(self, server: web.Server, limits: Limits, metrics: Metrics) -> None:
         super().__init__(
@@ -53,6 +53,7 @@ class HttpProtocol(web.RequestHandler):
         self._limits = limits
         self._metrics = metrics
         self._header_timer: asyncio.TimerHandle | None = None
+        self._handed_over: asyncio.Transport | None = None
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -65,7 +66,23 @@ class HttpProtocol(web.RequestHandler):
         """Forgets the timer, which would keep the connection's memory until it fires."""
         if self._header_timer is not None:
             self._header_timer.cancel()
+        self._handed_over = None
         super().connection_lost(exc)
+
+    def hand_over(self) -> None:
+        """The answer was an upgrade, and whoever has the connection now will close it: aiohttp, which would when the
+        handler has returned, finds nothing to close."""
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+        self._handed_over, self.transport = self.transport, None
+        self._parser = None  # of HTTP: it holds the last head, 4 KiB with its token
+
+    async def start(self) -> None:
+        """Serves requests, until one of them takes the connection over; what pauses and resumes it finds it again."""
+        await super().start()
+        if self._handed_over is not None:
+            self.transport = self._handed_over
 
     def handle_error(
         self,

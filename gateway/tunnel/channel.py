@@ -19,9 +19,19 @@ WRITE_BUFFER_BYTES = 128 * KIB
 """Bytes in this process's own buffer above which sending waits: a control frame waits behind them."""
 
 
+class Upgraded(web.WebSocketResponse):
+    """A WebSocket that outlives the request that asked for it: its handler returns, and aiohttp lets go of the head and
+    the tasks of a request, kilobytes that an idle tunnel would hold. Whoever has the transport closes it."""
+
+    async def write_eof(self) -> None:  # type: ignore[override] # as in aiohttp's own, which closes here
+        """Called by aiohttp when the handler has returned."""
+        self._eof_sent = True
+        self._req = None
+
+
 def new_websocket(subprotocol: str) -> web.WebSocketResponse:
     """A response to upgrade with: no compression (a JPEG does not shrink), no heartbeat (PING is the protocol's)."""
-    return web.WebSocketResponse(
+    return Upgraded(
         protocols=(subprotocol,),
         compress=False,
         max_msg_size=MAX_MESSAGE_BYTES + 1,  # aiohttp refuses at its limit, not above it
@@ -33,6 +43,8 @@ def new_websocket(subprotocol: str) -> web.WebSocketResponse:
 
 class AcceptedChannel:
     """Channel over a prepared WebSocketResponse."""
+
+    __slots__ = ("_transport", "_websocket")
 
     def __init__(self, websocket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
         self._websocket = websocket
@@ -71,3 +83,5 @@ class AcceptedChannel:
                     await self._websocket.close(code=code, message=close_reason(reason).encode())
         except TimeoutError:
             self._transport.abort()
+        finally:
+            self._transport.close()

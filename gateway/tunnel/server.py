@@ -141,6 +141,7 @@ class TunnelServer:
         self._admissions: dict[WorkerLink, _Admission] = {}
         self._holders: dict[str, WorkerLink] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._upgrading = 0
         self._is_draining = False
         self._log = structlog.get_logger("gateway.tunnel")
         verifier.subscribe(self._recheck_all)
@@ -148,7 +149,7 @@ class TunnelServer:
     # --- the route ----------------------------------------------------------------------------------------------------
 
     async def handle(self, request: web.Request, address: str) -> web.StreamResponse:
-        """GET /v1/tunnel: lives as long as the tunnel. Raises GatewayError before the upgrade."""
+        """GET /v1/tunnel: upgrades, and serves the tunnel in a task of its own. Raises GatewayError before that."""
         try:
             principal = self._verifier.authenticate(request.headers.get("Authorization"))
         except TokenRefused as error:
@@ -158,18 +159,27 @@ class TunnelServer:
         websocket = new_websocket(SUBPROTOCOL)
         if websocket.can_prepare(request).protocol != SUBPROTOCOL:
             raise BadRequest(f"a worker upgrades to WebSocket here, with the subprotocol {SUBPROTOCOL}")
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)  # no await since its place was found
+        self._upgrading += 1  # no await since its place was found
         try:
             await websocket.prepare(request)
-            assert request.transport is not None
-            certificate = request.transport.get_extra_info("peercert")
-            channel = AcceptedChannel(websocket, request.transport)
-            await self.admit(channel, principal, address, certificate)
         finally:
-            self._tasks.discard(task)
+            self._upgrading -= 1
+        assert request.transport is not None
+        certificate = request.transport.get_extra_info("peercert")
+        channel = AcceptedChannel(websocket, request.transport)
+        task = asyncio.create_task(self._serve(channel, principal, address, certificate))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return websocket
+
+    async def _serve(
+        self, channel: Channel, principal: Principal, address: str, certificate: PeerCertificate | None
+    ) -> None:
+        try:
+            await self.admit(channel, principal, address, certificate)
+        except Exception:
+            self._log.exception("tunnel_failed", address=address)
+            await channel.close(CloseCode.INTERNAL.websocket, "the gateway failed")
 
     async def admit(
         self, channel: Channel, principal: Principal, address: str, certificate: PeerCertificate | None = None
@@ -184,7 +194,7 @@ class TunnelServer:
             raise Forbidden("this token has no worker scope; issue one with --scope worker:NAME")
         if self._is_draining:
             raise Draining("this gateway is leaving", retry_after_s=FULL_RETRY_S)
-        if len(self._tasks) >= self._settings.max_workers:
+        if len(self._tasks) + self._upgrading >= self._settings.max_workers:
             raise NoWorker(
                 f"{self._settings.max_workers} workers are connected already (limits.max_workers)",
                 retry_after_s=FULL_RETRY_S,

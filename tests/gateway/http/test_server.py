@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import aiohttp
 import pytest
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
 from gateway.config import Limits
 from gateway.errors import Forbidden
 from gateway.http.server import serve
 from gateway.metrics import Metrics
+from gateway.tunnel.channel import new_websocket
 from tests.support.http_gateway import TOKEN, FakeDispatcher, serving, turns
 
 HEAD = f"Host: gateway\r\nAuthorization: Bearer {TOKEN}\r\n"
@@ -172,31 +175,41 @@ async def test_the_tunnel_is_told_the_workers_address() -> None:
         assert served.metrics.failures.count("client_gone") == 0
 
 
-async def test_a_tunnel_learns_of_its_loss_by_reading() -> None:
-    """A connection that is cut ends the tunnel's reading; its handler is not cancelled, and no request has failed."""
-    ends: asyncio.Queue[str] = asyncio.Queue()
+async def test_a_tunnel_outlives_its_request() -> None:
+    """The handler returns and the connection stays, with its flow control and without the request, whose head nobody
+    holds any more; a connection that is cut ends the tunnel's reading, and no request has failed."""
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    requests: list[weakref.ref[web.Request]] = []
+    serving_it: list[asyncio.Task[None]] = []
+    protocols: list[web.RequestHandler] = []
 
     async def tunnel(request: web.Request, _address: str) -> web.StreamResponse:
-        socket = web.WebSocketResponse()
+        socket = new_websocket("chat")
         await socket.prepare(request)
-        try:
-            ends.put_nowait("open")
-            message = await socket.receive()
-            ends.put_nowait(message.type.name)
-        except asyncio.CancelledError:
-            ends.put_nowait("cancelled")
-            raise
+        requests.append(weakref.ref(request))
+        protocols.append(request.protocol)
+        serving_it.append(asyncio.create_task(listen(socket)))
         return socket
 
+    async def listen(socket: web.WebSocketResponse) -> None:
+        while (message := await socket.receive()).type is WSMsgType.BINARY:
+            heard.put_nowait(message.data.decode())
+            await socket.send_bytes(message.data)
+        heard.put_nowait(message.type.name)
+
     async with serving(FakeDispatcher(), tunnel=tunnel) as served:
-        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-        upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        writer.write(f"GET /v1/tunnel HTTP/1.1\r\n{HEAD}{upgrade}{key}".encode())
-        await reader.readuntil(b"\r\n\r\n")
-        assert await ends.get() == "open"
-        writer.transport.abort()
-        assert await ends.get() == "CLOSED"
+        async with served.session.ws_connect("/v1/tunnel", protocols=("chat",)) as socket:
+            for text in ("one", "two"):
+                await socket.send_bytes(text.encode())
+                assert await socket.receive_bytes() == text.encode()
+                assert await heard.get() == text
+            gc.collect()
+            assert requests[0]() is None
+            assert protocols[0].transport is not None
+            protocols[0].transport.abort()
+            assert await heard.get() == "CLOSED"
+            assert protocols[0].transport is None
+        await serving_it[0]
         assert served.metrics.failures.count("client_gone") == 0
 
 

@@ -17,6 +17,7 @@ class Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.was_aborted = False
+        self.was_closed = False
         self.high: int | None = None
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
@@ -24,6 +25,9 @@ class Transport(asyncio.Transport):
 
     def abort(self) -> None:
         self.was_aborted = True
+
+    def close(self) -> None:
+        self.was_closed = True
 
 
 class WebSocket:
@@ -100,10 +104,11 @@ async def test_sending_on_a_dead_connection(error: Exception) -> None:
 
 
 async def test_a_reason_is_cut_to_its_frame() -> None:
-    """A close frame has room for 123 bytes of reason, whole characters."""
-    websocket = WebSocket()
-    await channel(websocket).close(4001, "ä" * 100)
+    """A close frame has room for 123 bytes of reason, whole characters; the connection goes with it."""
+    websocket, transport = WebSocket(), Transport()
+    await channel(websocket, transport).close(4001, "ä" * 100)
     assert websocket.closed_with == (4001, ("ä" * 61).encode())
+    assert transport.was_closed
 
 
 def test_a_close_that_hangs_is_cut_off() -> None:

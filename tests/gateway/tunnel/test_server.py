@@ -473,10 +473,12 @@ class Route:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         try:
-            return await self.site.server.handle(request, "192.0.2.7")
+            response = await self.site.server.handle(request, "192.0.2.7")
         except GatewayError as error:
             self.errors.append(error)
             return web.Response(status=400)
+        request.protocol.transport = None  # handed over, as gateway/http does it: aiohttp is not to close it now
+        return response
 
     async def __aenter__(self) -> Route:
         await self.client.start_server()
@@ -514,6 +516,22 @@ async def test_the_route_carries_a_tunnel() -> None:
             closed = await websocket.receive()
             assert closed.data == CloseCode.SHUTTING_DOWN.websocket
             assert closed.extra == "the gateway shut down"
+
+
+async def test_a_bug_in_a_tunnel_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a tunnel: what breaks one leaves a traceback in the log, and its place is free again."""
+
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async with Route(max_workers=1) as route:
+        monkeypatch.setattr(route.site.server, "admit", broken)
+        headers = {"Authorization": "Bearer good"}
+        with structlog.testing.capture_logs() as lines:
+            for _ in range(2):
+                async with route.client.ws_connect(TUNNEL_PATH, headers=headers, protocols=(SUBPROTOCOL,)):
+                    pass
+        assert [line["event"] for line in lines] == ["tunnel_failed"] * 2
 
 
 async def test_a_text_message_is_none_of_ours() -> None:
