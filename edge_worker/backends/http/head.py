@@ -16,7 +16,7 @@ BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "CONNECT"})
 """Methods for which an empty body needs no Content-Length: 0 (RFC 9110 8.6)."""
 
 _FRAMING = frozenset({"content-length"})
-_TARGET = re.compile(r"[!-~\x80-\xff]+")
+_TARGET = re.compile(r"/[!-~\x80-\xff]*")  # an absolute one would make a server that is a proxy ask another
 
 
 def is_upgrade(exchange: Exchange) -> bool:

@@ -54,6 +54,7 @@ def test_an_upgrade_has_no_body() -> None:
         FakeExchange(path="/a b"),
         FakeExchange(path="/a\r\nx: y"),
         FakeExchange(path=""),
+        FakeExchange(path="http://elsewhere/"),
         FakeExchange(headers=[("x", "a\r\nb: c")]),
         FakeExchange(headers=[("x", "a\x00")]),
         FakeExchange(headers=[("x y", "a")]),
