@@ -1,6 +1,6 @@
 """What decoding a large JPEG at a part of its size saves: 12 megapixels to a network's input, both ways, as a ratio.
 
-    .venv/bin/python -m bench.decode_cost --model mobilenet_v2 --model-dir ../shared/data/models IMAGE...
+    .venv/bin/python -m bench.decode_cost --model-dir models photographs/*.jpg
 
 Each image is enlarged to 4000x3000 and written as a JPEG again. `full` decodes every pixel and resizes; `reduced` is
 the worker's own way. They alternate image by image on one thread, and CPU time is what counts; the network then says
@@ -21,11 +21,14 @@ import cv2
 import numpy as np
 
 from bench import terminal
+from bench.errors import BenchError
+from bench.flags import count
+from bench.models import found_model
 from edge_worker.backends.engine import Engine
 from edge_worker.backends.image import decode_image
 from edge_worker.backends.opencv_dnn import OpenCVLoader
 from edge_worker.backends.preprocess import Batch, to_batch
-from edge_worker.models.registry import find_models, read_verified
+from edge_worker.models.registry import read_verified
 from edge_worker.models.spec import InputSpec
 
 SIZE = (4000, 3000)
@@ -33,6 +36,8 @@ SIZE = (4000, 3000)
 QUALITY = 90
 """Of the JPEG; the better it is, the more of the time is what both ways share."""
 MAX_PIXELS = SIZE[0] * SIZE[1]
+GOOD, BAD_INPUT, INTERRUPTED = 0, 2, 130
+"""Exit status."""
 
 Way = Callable[[bytes], Batch]
 
@@ -55,7 +60,7 @@ def enlarged(image: bytes) -> bytes:
     """The image as a JPEG of SIZE. Raises ValueError for what is none."""
     pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
     if pixels is None:
-        raise ValueError("is no image that can be read")
+        raise ValueError("one of the files is no image that can be read")
     large = cv2.resize(pixels, SIZE, interpolation=cv2.INTER_LINEAR)
     return cv2.imencode(".jpg", large, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
 
@@ -102,24 +107,50 @@ def summary(results: Sequence[Decoded], model: str) -> list[str]:
     ]
 
 
-def main() -> int:
-    """Prints the summary."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="mobilenet_v2")
-    parser.add_argument("--model-dir", type=Path, action="append", default=[])
-    parser.add_argument("--rounds", type=int, default=3)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the summary. Returns the exit status."""
+    flags = _parser().parse_args(arguments)
+    try:
+        lines = summary(_decoded(flags), flags.model)
+    except (BenchError, ValueError) as error:
+        terminal.errors().print(f"decode_cost: {error}")
+        return BAD_INPUT
+    except OSError as error:
+        terminal.errors().print(f"decode_cost: cannot read {error.filename}: {error.strerror}")
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        terminal.errors().print("decode_cost: interrupted")
+        return INTERRUPTED
+    terminal.plain().print("\n".join(lines))
+    return GOOD
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.decode_cost", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="mobilenet_v2", help="default: mobilenet_v2")
+    parser.add_argument(
+        "--model-dir",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="model folders, or one; repeatable",
+    )
+    parser.add_argument("--rounds", type=count, default=3, metavar="N", help="over all images (default: 3)")
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
-    flags = parser.parse_args()
-    found = next(one for one in find_models(flags.model_dir) if one.name == flags.model)
-    assert found.spec is not None, found.failure
+    return parser
+
+
+def _decoded(flags: argparse.Namespace) -> list[Decoded]:
+    """Raises BenchError, OSError and ValueError for a model or an image that is no good."""
+    found = found_model(flags.model, flags.model_dir)
+    assert found.spec is not None
     loader = OpenCVLoader()
     loader.prepare(threads=1)
     engine = loader.load(found.spec, read_verified(found))
-    results = measure([image.read_bytes() for image in flags.images], found.spec.input, engine, flags.rounds)
-    out = terminal.plain()
-    for line in summary(results, flags.model):
-        out.print(line)
-    return 0
+    return measure([image.read_bytes() for image in flags.images], found.spec.input, engine, flags.rounds)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.flags import count
 from demo.stack import REPOSITORY, Stack
 
 SAMPLE = REPOSITORY / "edge_worker" / "models" / "digits" / "samples" / "digit-3.png"
@@ -108,10 +109,16 @@ def measure(client: Client, asked: Mapping[str, Question], requests: int, rounds
 
 def main() -> None:
     """Prints a line for each API."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=200, help="of each API in a round")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--bytes", type=int, default=100_000, help="of the image, which is padded to this size")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.standard_apis", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--requests", type=count, default=200, metavar="N", help="of each API in a round (default: 200)"
+    )
+    parser.add_argument("--rounds", type=count, default=15, metavar="N", help="default: 15")
+    parser.add_argument(
+        "--bytes", type=count, default=100_000, metavar="N", help="of the image, padded to so many (default: 100000)"
+    )
     flags = parser.parse_args()
     image = SAMPLE.read_bytes().ljust(flags.bytes, b"\0")
     with tempfile.TemporaryDirectory() as folder, Stack(Path(folder)) as stack:
