@@ -14,7 +14,7 @@ from typing import Any
 
 from bench import terminal
 from bench.classification.folder import list_pictures
-from bench.engines.parts import PARTS, Settings, found_model
+from bench.engines.parts import PARTS, Settings
 from bench.engines.systems import Engine
 from bench.engines.table import as_json, markdown
 from bench.engines.turns import Turns
@@ -22,6 +22,7 @@ from bench.errors import BenchError
 from bench.flags import count, positive
 from bench.load.target import SAMPLES
 from bench.measure.environment import environment
+from bench.models import found_model
 
 GOOD, MISSED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit status: no bar is missed; one is; it could not be measured; Ctrl-C."""
@@ -73,7 +74,7 @@ def _measure(flags: argparse.Namespace) -> dict[str, Any]:  # Any: JSON
     """Raises BenchError."""
     images = [picture.path for picture in list_pictures(flags.images)]
     engine = Engine(flags.model, tuple(flags.model_dir), flags.slots, flags.threads)
-    found_model(engine)
+    found_model(engine.model, engine.model_dirs)
     settings = Settings(engine, Turns(flags.rounds, flags.seconds, flags.seed, images, at_once=4), flags.lag_seconds)
     errors = terminal.errors()
     parts = []

@@ -17,11 +17,11 @@ from bench.engines.bar import Bar, Line
 from bench.engines.lag import lags
 from bench.engines.systems import WORKER, Engine, Worker, gateway, local_loop, server, through
 from bench.engines.turns import Rounds, System, Turns, costs, rates, ratio
-from bench.errors import BenchError
 from bench.load.loop import run_loop
+from bench.models import found_model
 from edge_worker.backends.opencv_dnn import OpenCVLoader
 from edge_worker.backends.settings import BackendSettings
-from edge_worker.models.registry import FoundModel, find_models, read_verified
+from edge_worker.models.registry import read_verified
 
 ALL_AT_ONCE = 4
 """Requests in flight where both cores compute."""
@@ -140,7 +140,7 @@ def local_mode(settings: Settings) -> Part:
 
 def large_jpeg(settings: Settings) -> Part:
     """See bench/decode_cost.py."""
-    found = found_model(settings.engine)
+    found = found_model(settings.engine.model, settings.engine.model_dirs)
     assert found.spec is not None
     loader = OpenCVLoader()
     loader.prepare(threads=1)
@@ -159,16 +159,6 @@ def loop_lag(settings: Settings) -> Part:
     ]
     notes = {f"of an idle one beside {name}": one.idle_ms for name, one in found.items()}
     return Part("event loop under full load", lines, left_out=left_out, notes=notes)
-
-
-def found_model(engine: Engine) -> FoundModel:
-    """Raises BenchError for one that no worker could serve."""
-    found = {one.name: one for one in find_models(engine.model_dirs)}
-    if engine.model not in found:
-        raise BenchError(f"there is no model {engine.model}; there are: {', '.join(found)}")
-    if found[engine.model].spec is None:
-        raise BenchError(f"the model {engine.model} cannot be served: {found[engine.model].failure}")
-    return found[engine.model]
 
 
 def _with(settings: Settings, *, slots: int, threads: int) -> Engine:

@@ -48,7 +48,7 @@ def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:
     """A model that is not there, a folder without pictures, a file that is no result: one line, and no table."""
     (tmp_path / "other.json").write_text("{}")
     for arguments, why in (
-        (["--model", "nobody"], "engines: there is no model nobody; there are: digits"),
+        (["--model", "nobody"], "engines: there is no model nobody; there are digits"),
         (["--images", str(tmp_path)], f"engines: {tmp_path} has no picture"),
         (["--show", str(tmp_path / "other.json")], "is not of schema"),
     ):
