@@ -33,8 +33,9 @@ from bench.report.svg import (
 MS, NS = 1e6, 1e9
 MAX_FAILURE_MARKS = 500
 MEDIAN_WINDOWS = 60
-"""Of the line through the latencies over time."""
+"""Of the line through the latencies over time, at most."""
 LEAST_OF_WINDOW = 10
+"""Requests that a window needs for a median; on average it has twice as many, or a short run would have no line."""
 LEGEND_CHARACTERS = (48, 140)
 """That stand beside each other above a small picture and above a wide one."""
 
@@ -94,7 +95,7 @@ def over_time(arms: Sequence[Arm], prefix: str) -> Picture:
             svgs.append(to_svg(figure, prefix + suffix, title, f"{total} requests, {failed} of them failed."))
             shown = shown or drawn
     caption = f"Of points that would cover each other one is drawn: {shown} of {total} here, fewer on a phone. "
-    caption += "The line is the median of each sixtieth of the run; what is grey is warm-up. "
+    caption += "The line is the median, part by part of the run; what is grey is warm-up. "
     caption += f"{failed} failed: each is a cross at its time-out, whatever it died of" if failed else "None failed"
     return Picture(title, caption + ".", tuple(svgs))
 
@@ -129,10 +130,12 @@ def _heights(arm: Arm) -> Floats:
 def _draw_medians(axes: Axes, at_s: Floats, heights: Floats, place: int, name: str) -> None:
     if len(at_s) < 2 * LEAST_OF_WINDOW:
         return
-    edges = np.linspace(at_s[0], at_s[-1], MEDIAN_WINDOWS + 1)
+    edges = np.linspace(at_s[0], at_s[-1], min(MEDIAN_WINDOWS, len(at_s) // (2 * LEAST_OF_WINDOW)) + 1)
     parts = np.split(heights, np.searchsorted(at_s, edges[1:-1]))
     middles = (edges[:-1] + edges[1:]) / 2
-    found = [(x, _rank(np.sort(part), 0.5)) for x, part in zip(middles, parts, strict=True) if len(part) >= 10]
+    found = [
+        (x, _rank(np.sort(part), 0.5)) for x, part in zip(middles, parts, strict=True) if len(part) >= LEAST_OF_WINDOW
+    ]
     if found:
         label = f"median, {name}" if name else "median"
         axes.plot(*np.transpose(found), color=colour("ink"), linewidth=2.4)

@@ -62,6 +62,12 @@ def test_everything_is_in_it() -> None:
         assert words in document.words, words
 
 
+def test_a_short_run_has_its_medians_too() -> None:
+    """The line through the latencies has fewer parts where there are fewer requests, and none below twenty."""
+    assert ">median<" in page_of(100)
+    assert ">median<" not in page_of(35)
+
+
 def test_it_is_well_formed() -> None:
     """Elements end where they should, no id is used twice, and every reference finds its target."""
     document = Document(page_of(failures=FAILURES))
