@@ -54,6 +54,7 @@ class Far:
     """A server that does what the test says."""
 
     port: int = 0
+    is_over: bool = False
     accepted: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=list)
 
     async def peer(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -66,12 +67,15 @@ class Far:
 async def far_end() -> AsyncIterator[Far]:
     far = Far()
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far.accepted.append((reader, writer))
+        if far.is_over:
+            writer.transport.abort()
 
     async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
         far.port = server.sockets[0].getsockname()[1]
         yield far
+        far.is_over = True  # a connection may be accepted only now, on a machine that is busy
         for _, writer in far.accepted:
             writer.transport.abort()
         await settle(5)
