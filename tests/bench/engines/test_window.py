@@ -74,11 +74,13 @@ def server(*answers: bytes) -> Iterator[tuple[int, list[int]]]:
     each answer the number of the connection that had it."""
     had: list[int] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)  # a client that never comes again fails the test
 
         def serve() -> None:
             ahead, number = list(answers), 0
             while ahead:
                 connection, _ = listener.accept()
+                connection.settimeout(10)
                 with connection:
                     while ahead and len(connection.recv(4)) == 4:
                         connection.sendall(answer := ahead.pop(0))
