@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The program. Returns the exit status."""
     flags = parser().parse_args(arguments)
     errors = terminal.errors()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is stopped
     try:
         document = _read(flags.show) if flags.show else _measure(flags)
     except BenchError as error:
