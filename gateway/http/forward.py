@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 
 from gateway.config import Config
 from gateway.dispatch.model import Job, Metadata
-from gateway.errors import ClientGone, GatewayError, QueueFull
+from gateway.errors import ClientGone, GatewayError, QueueFull, UnknownModel
 from gateway.http import head
 from gateway.http.body import ClientStream
 from gateway.http.call import CALL, HttpCall
@@ -84,6 +84,9 @@ class Forwarding:
 
     async def _forward(self, request: web.Request, service: str, target: str, prefix: str) -> web.StreamResponse:
         self._gate.admit(request).require_infer(service)
+        offer = self._dispatcher.offer(service)
+        if offer is not None and not offer.is_service:  # a model's limits are those of its own API
+            raise UnknownModel(f"{head.shown(service)} is a model, not a service: POST /inference/MODEL asks it")
         if self._open_requests >= self._limits.max_requests:
             detail = f"{self._open_requests} requests to services are open already (limits.max_requests)"
             raise QueueFull(detail, retry_after_s=1.0)

@@ -19,7 +19,7 @@ from aiohttp import HttpVersion11, hdrs, web
 
 from gateway.config import Limits
 from gateway.dispatch.model import Body, Job, Metadata
-from gateway.errors import BadInput, PayloadTooLarge, QueueFull
+from gateway.errors import BadInput, PayloadTooLarge, QueueFull, UnknownModel
 from gateway.http import head
 from gateway.http.body import ArrivingBody, ByteBudget, ByteStream, ClientStream
 from gateway.http.call import CALL, HttpCall
@@ -108,6 +108,9 @@ class Intake:
     def accepted(self, request: web.Request, model: str) -> Iterator[Order]:
         """Around everything that a request for this model does. Raises GatewayError."""
         self.gate.admit(request).require_infer(model)
+        offer = self.dispatcher.offer(model)
+        if offer is not None and offer.is_service:  # the server behind it has no path of ours
+            raise UnknownModel(f"{head.shown(model)} is a service, not a model: ask its server at /tunnel/SERVICE/PATH")
         if self._open_requests >= self.limits.max_requests:
             detail = f"{self._open_requests} inference requests are open already (limits.max_requests)"
             raise QueueFull(detail, retry_after_s=1.0)

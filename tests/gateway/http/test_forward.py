@@ -198,6 +198,14 @@ async def test_who_may_ask() -> None:
     assert not service.jobs
 
 
+async def test_a_model_is_no_service() -> None:
+    """Its own API has its limits; who asks it here is told so."""
+    service = Service()
+    async with serving(service) as served, served.session.get("/tunnel/digits/x") as answer:
+        assert (answer.status, (await answer.json())["code"]) == (404, "unknown_model")
+    assert not service.jobs
+
+
 async def test_as_many_requests_as_are_allowed() -> None:
     """The next one is told to wait."""
     service = Service(fields=(("content-length", "0"),))

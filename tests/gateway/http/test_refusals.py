@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from gateway.dispatch.model import ModelOffer
 from tests.support.http_gateway import TOKEN, FakeDispatcher, Served, serving, turns
 
 HEAD = f"Host: gateway\r\nAuthorization: Bearer {TOKEN}\r\n"
@@ -146,6 +147,16 @@ async def test_the_deadline_counts_while_the_body_arrives() -> None:
         writer.write(head.encode())
         assert b" 504 " in await reader.readline()
         writer.close()
+
+
+@pytest.mark.parametrize("path", ["/inference/old", "/predictions/old", "/v1/models/old:predict"])
+async def test_a_service_is_no_model(path: str) -> None:
+    """The server behind it knows nothing of our paths: the client is told where it is asked."""
+    offers = {"old": ModelOffer("old", "", 32, metadata={"service": True})}
+    async with serving(FakeDispatcher(offers=offers)) as served:
+        async with served.session.post(path, data=b"picture") as answer:
+            document = await answer.text()
+        assert (answer.status, "/tunnel/SERVICE/PATH" in document) == (404, True)
 
 
 async def test_an_unknown_model_is_refused_before_the_body() -> None:
