@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from pathlib import Path
 from bench.engines.systems import Engine, Worker, gateway, through
 from bench.errors import BenchError
 from demo.stack import REPOSITORY, Stack
+
+REPORT_S = 15.0
+"""For a worker's first report, which it sends every second when there is news."""
 
 END_S = 30.0
 """For the event loop without work to end, when its time is over."""
@@ -69,9 +73,11 @@ def _idle(seconds: float) -> Iterator[subprocess.Popen[str]]:
 
 
 def _reported_ms(stack: Stack, worker: str) -> float:
-    """Raises BenchError."""
-    view = next(one for one in stack.workers_view() if one["worker"] == worker)
-    try:
-        return float(view["load"]["loop_lag_p99_ms"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise BenchError(f"{worker} reports no lag") from error
+    """The newest report, waiting for a first one. Raises BenchError."""
+    deadline = time.monotonic() + REPORT_S
+    while time.monotonic() < deadline:
+        view = next(one for one in stack.workers_view() if one["worker"] == worker)
+        if view["load"]:
+            return float(view["load"]["loop_lag_p99_ms"])
+        time.sleep(0.1)
+    raise BenchError(f"{worker} reported no lag within {REPORT_S:g} s")

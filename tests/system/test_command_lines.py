@@ -135,7 +135,7 @@ def test_a_worker_names_every_mistake(credentials: Credentials, listener: socket
     assert ended.lines == [
         "edge-worker: --name = 'a b': must be 1 to 128 visible ASCII characters without a slash",
         "edge-worker: TOKEN_FILE = '/nowhere/token': is not a file",
-        "edge-worker: --backend = 'abacus': must be one of opencv_dnn, tensorflow, echo",
+        "edge-worker: --backend = 'abacus': must be one of opencv_dnn, tensorflow, echo, http",
         "edge-worker: SLOTS = 'many': must be a whole number from 1 to 64",
     ]
     assert_not_dialled(listener)
