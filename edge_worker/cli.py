@@ -23,9 +23,12 @@ from edge_worker.config import ConfigError, load, load_health, load_local, load_
 from edge_worker.logs import set_up_logs
 from edge_worker.models_cli import add_models_commands
 from edge_worker.options import CONNECT, HEALTH, LOCAL, SERVE, Option, add_options
-from wire.memory import keep_freed_memory
+from wire.memory import MOST_BYTES, keep_freed_memory
 
 T = TypeVar("T")
+
+KEPT_BYTES = 64 << 20
+"""Of freed memory: pictures and the layers of a network take megabytes each, for every image anew."""
 
 EXIT_LOST = 3
 """The engine hangs, and only a new process helps: for the supervisor, which starts one."""
@@ -131,7 +134,7 @@ def _connect(flags: argparse.Namespace) -> int:
 
 
 async def _until_signalled(server: _Stoppable) -> None:
-    keep_freed_memory()
+    keep_freed_memory(MOST_BYTES, KEPT_BYTES)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, server, number)

@@ -17,9 +17,15 @@ and pings of one moment count as old before they are over, and each time some th
 are looked at: a quarter of an idle gateway's CPU time. Most garbage here is freed without the collector."""
 
 
+LARGEST_BYTES = 1 << 20
+"""Pieces of bodies are smaller; a larger buffer is rare here, and goes back to the system."""
+KEPT_BYTES = 16 << 20
+"""Bodies of a moment; an idle gateway holds no more than this for nothing."""
+
+
 def prepare_process() -> None:
     """Call once, when everything is imported."""
-    keep_freed_memory()
+    keep_freed_memory(LARGEST_BYTES, KEPT_BYTES)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # systemd and login shells give 1,024 to begin with
     gc.collect()

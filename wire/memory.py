@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import ctypes
 
-KEPT_BYTES = 16 << 20
-"""Free memory at the end of the heap that is not given back."""
-
-LARGE_BYTES = 1 << 20
-"""Buffers from this size on are given back at once all the same."""
+MOST_BYTES = 32 << 20
+"""The largest buffer that can be kept: glibc's own bound (DEFAULT_MMAP_THRESHOLD_MAX)."""
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h."""
 
 
-def keep_freed_memory() -> None:
-    """Call once, early. Does nothing where the C library has no such settings (glibc's mallopt(3) has them)."""
+def keep_freed_memory(largest_bytes: int, kept_bytes: int) -> None:
+    """Keeps buffers smaller than `largest_bytes`, and up to `kept_bytes` of free memory at the end of the heap. Call
+    once, early: glibc would otherwise raise both by what it sees, and does so no more from here on. Does nothing where
+    the C library has no such settings (glibc's mallopt(3) has them)."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library, or a system that loads none by that name
         return
-    mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
-    mallopt(_MMAP_THRESHOLD, LARGE_BYTES)
+    mallopt(_TRIM_THRESHOLD, kept_bytes)
+    mallopt(_MMAP_THRESHOLD, min(largest_bytes, MOST_BYTES))

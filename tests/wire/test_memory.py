@@ -10,17 +10,18 @@ import pytest
 
 SCRIPT = """
 import resource, sys
-from wire.memory import LARGE_BYTES, keep_freed_memory
+from wire.memory import keep_freed_memory
+LARGE = 1 << 20
 if sys.argv[1] == "kept":
-    keep_freed_memory()
+    keep_freed_memory(LARGE, 16 * LARGE)
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(3):
-    pieces = [bytearray(LARGE_BYTES // 4) for _ in range(4)]
+    pieces = [bytearray(LARGE // 4) for _ in range(4)]
     del pieces
 before = faults()
 for _ in range(100):
-    pieces = [bytearray(LARGE_BYTES // 4) for _ in range(4)]
+    pieces = [bytearray(LARGE // 4) for _ in range(4)]
     del pieces
 print(faults() - before)
 """
