@@ -23,7 +23,7 @@ import numpy as np
 from bench import terminal
 from bench.errors import BenchError
 from bench.flags import count
-from bench.models import found_model
+from bench.models import add_model_flags, found_model
 from edge_worker.backends.engine import Engine
 from edge_worker.backends.image import decode_image
 from edge_worker.backends.opencv_dnn import OpenCVLoader
@@ -129,15 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.decode_cost", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="mobilenet_v2", help="default: mobilenet_v2")
-    parser.add_argument(
-        "--model-dir",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FOLDER",
-        help="model folders, or one; repeatable",
-    )
+    add_model_flags(parser, "mobilenet_v2")
     parser.add_argument("--rounds", type=count, default=3, metavar="N", help="over all images (default: 3)")
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
     return parser

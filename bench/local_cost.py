@@ -27,7 +27,7 @@ from bench import terminal
 from bench.errors import BenchError
 from bench.flags import count
 from bench.load.loop import run_loop
-from bench.models import found_model
+from bench.models import add_model_flags, found_model
 from edge_worker.backends.answers import to_answer
 from edge_worker.backends.factory import open_backend
 from edge_worker.backends.image import decode_image
@@ -130,15 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python bench/local_cost.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="digits", help="default: digits")
-    parser.add_argument(
-        "--model-dir",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FOLDER",
-        help="model folders, or one; repeatable",
-    )
+    add_model_flags(parser, "digits")
     parser.add_argument("--threads", type=count, default=1, metavar="N", help="of one inference (default: 1)")
     parser.add_argument("--rounds", type=count, default=10, metavar="N", help="of both (default: 10)")
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path)

@@ -23,7 +23,7 @@ from bench.errors import BenchError
 from bench.flags import count, positive
 from bench.load.target import SAMPLES
 from bench.measure.environment import environment
-from bench.models import found_model
+from bench.models import add_model_flags, found_model
 
 GOOD, MISSED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit status: no bar is missed; one is; it could not be measured; Ctrl-C."""
@@ -57,8 +57,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m bench.engines", description="What is left of an engine's speed.", allow_abbrev=False
     )
-    made.add_argument("--model", default="digits", help="default: digits; the bars are for mobilenet_v2")
-    made.add_argument("--model-dir", type=Path, action="append", default=[], help="model folders, or one; repeatable")
+    add_model_flags(made, "digits", "; the bars are for mobilenet_v2")
     made.add_argument("--images", type=Path, default=SAMPLES, metavar="FOLDER", help="default: ten digits")
     made.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="default: all of them")
     made.add_argument("--slots", type=count, default=cores, help=f"on all cores (default: {cores}, the cores)")
