@@ -25,6 +25,9 @@ from .limits import (
     Limits,
 )
 
+JITTER_SAMPLES = 64
+"""Acknowledgements that the jitter of round trips is smoothed over: a third of a second of a busy link."""
+
 
 class SendWindow:
     """Credit that the peer has given for one exchange's body."""
@@ -134,11 +137,13 @@ class Path:
     """How much may be in flight on this connection, learned from acknowledgements.
 
     As BBR does, it takes the highest delivery rate of each round trip and the least round trip, and aims at
-    rate x (least round trip x 1.25 + QUEUE_TIME_S) bytes in flight. Unlike BBR it moves towards that aim once per
-    round, at most doubling and at most losing 30 %, so that one slow moment does not decide alone; but when even the
-    quickest acknowledgement of a round took more than twice what is aimed at, a queue stands that everybody waits
-    behind (a token bucket ran dry, the link became slower), and it goes there at once. Other rounds in which the
-    application or credit, not the path, was the limit change nothing.
+    rate x (least round trip + spare + QUEUE_TIME_S) bytes in flight. The spare time is a quarter of the least round
+    trip while no queue shows, which finds a rate that is higher; and what jitter needs, or a tenth, where one does:
+    everybody on the connection waits for it. Unlike BBR it moves towards that aim once per round, at most doubling and
+    at most losing 30 %, so that one slow moment does not decide alone; but when even the quickest acknowledgement of a
+    round took more than twice the most that is aimed at, a queue stands that everybody waits behind (a token bucket ran
+    dry, the link became slower), and it goes there at once. Other rounds in which the application or credit, not the
+    path, was the limit change nothing.
     """
 
     __slots__ = (
@@ -147,6 +152,8 @@ class Path:
         "_base_at",
         "_best_rate",
         "_is_min_rtt_stale",
+        "_jitter_s",
+        "_last_rtt_s",
         "_min_rtt_at",
         "_round_end",
         "_round_limited",
@@ -172,6 +179,7 @@ class Path:
         self._round_end = 0
         self._round_limited = False
         self._round_rtt_s = inf  # the least of this round
+        self._last_rtt_s = self._jitter_s = 0.0  # of acknowledgements; the jitter as in RFC 3550 6.4.1
         self._best_rate = 0.0
 
     @property
@@ -229,6 +237,9 @@ class Path:
     def _measured_by_ack(self, rtt_s: float, now: float) -> None:
         self.measured_rtt(rtt_s, now)
         self._round_rtt_s = min(self._round_rtt_s, rtt_s)
+        if self._last_rtt_s:
+            self._jitter_s += (abs(rtt_s - self._last_rtt_s) - self._jitter_s) / JITTER_SAMPLES
+        self._last_rtt_s = rtt_s
         has_queue = rtt_s > self.min_rtt_s * 1.125 + QUEUE_TIME_S / 2
         if self.phase is Phase.STARTING and self._round_limited and has_queue:
             self.phase = Phase.STEADY
@@ -241,7 +252,15 @@ class Path:
 
     @property
     def _aim(self) -> float:
-        return self._best_rate * (self.min_rtt_s * 1.25 + QUEUE_TIME_S)
+        return self._best_rate * (self.min_rtt_s + self._spare_s + QUEUE_TIME_S)
+
+    @property
+    def _spare_s(self) -> float:
+        most_s = self.min_rtt_s * 0.25
+        if self._round_rtt_s <= self.min_rtt_s + QUEUE_TIME_S / 2:
+            return most_s
+        beyond_chunks_s = max(0.0, self._jitter_s - CHUNK_TIME_S / 2)  # chunks themselves are so far apart
+        return min(most_s, self.min_rtt_s * 0.1 + 8 * beyond_chunks_s)
 
     @property
     def _has_standing_queue(self) -> bool:

@@ -64,6 +64,16 @@ def test_a_large_body_uses_the_link_and_small_requests_hardly_wait(
     assert link.used(shared, total_bytes) > used
 
 
+@pytest.mark.parametrize("one_way_s", [0.025, 0.100])
+def test_small_requests_wait_for_little_more_than_the_chunks_ahead(one_way_s: float) -> None:
+    """Where a queue shows and the path does not waver, most requests wait for less than a quarter of the round trip."""
+    link = Link(one_way_s, 20 * MBIT)
+    shared = share(link.pair(), 30 * MIB)
+    waits_s = sorted(took_s - link.idle_s for _, took_s in shared.small_s)
+    assert waits_s[len(waits_s) // 2] < 0.25 * 2 * one_way_s
+    assert link.used(shared, 30 * MIB) > 0.90
+
+
 def test_a_long_transfer_goes_on_through_every_probe_of_the_round_trip() -> None:
     """100 MB over 40 s: each ten seconds the queue is emptied to measure the path, and the link stays in use."""
     link = Link(0.025, 20 * MBIT)
