@@ -32,7 +32,9 @@ GOOD, BROKEN, BAD_INPUT, NOT_WRITTEN, INTERRUPTED = 0, 1, 2, 3, 130
 FILE_WIDTH = 150
 """Characters of a line where no terminal says how many it has."""
 NAMES = tuple(one.name for one in SYSTEMS)
-TUNNELS = tuple(one.name for one in SYSTEMS if one.kind is not Kind.PLAIN)
+ONCE = tuple(one.name for one in SYSTEMS if one.kind is Kind.SAME_WORKER)
+"""Measured where bars are read, and nowhere else."""
+DIALLING = tuple(one.name for one in SYSTEMS if one.kind in (Kind.TUNNEL, Kind.OURS))
 SMOKE = {
     "sizes": [1000, 100_000],
     "concurrency": [4],
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     who = lineup([one for one in SYSTEMS if one.name in flags.systems])
     for name, why in who.skipped.items():
         console.print(f"skipped: {name}: {why}")
-    plan = Plan(flags.sizes, flags.concurrency, flags.rounds, flags.block, flags.seed)
+    plan = Plan(flags.sizes, flags.concurrency, flags.rounds, flags.block, flags.seed, ONCE)
     slow_plan = SlowPlan(flags.slow_rounds, flags.slow_idle, flags.upload, flags.seed)
     command = ["python", "-m", "bench.peers", *typed]
     try:
@@ -112,18 +114,38 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"of {', '.join(NAMES)} (default: all)",
     )
-    made.add_argument("--sizes", nargs="+", type=count, default=[1000, 100_000, 1_000_000], metavar="BYTES")
-    made.add_argument("--concurrency", nargs="+", type=count, default=[1, 4, 32], metavar="N")
-    made.add_argument("--rounds", type=count, default=3, metavar="N", help="of all systems (default: 3)")
-    made.add_argument("--block", type=positive, default=1.4, metavar="S", help="of one system (default: 1.4)")
     made.add_argument(
-        "--slow", nargs="*", choices=NAMES, default=TUNNELS, metavar="NAME", help="over it too (default: each tunnel)"
+        "--sizes",
+        nargs="+",
+        type=count,
+        default=[1000, 100_000, 1_000_000],
+        metavar="BYTES",
+        help="of a body (default: 1000 100000 1000000)",
+    )
+    made.add_argument(
+        "--concurrency", nargs="+", type=count, default=[1, 4, 32], metavar="N", help="connections (default: 1 4 32)"
+    )
+    made.add_argument("--rounds", type=count, default=3, metavar="N", help="of all systems (default: 3)")
+    made.add_argument("--block", type=positive, default=1.4, metavar="S", help="seconds of one system (default: 1.4)")
+    made.add_argument(
+        "--slow",
+        nargs="*",
+        choices=NAMES,
+        default=DIALLING,
+        metavar="NAME",
+        help=f"over a slow link too (default: {' '.join(DIALLING)})",
     )
     made.add_argument("--slow-rounds", type=count, default=1, metavar="N", help="of idling and upload (default: 1)")
-    made.add_argument("--slow-idle", type=positive, default=7.0, metavar="S", help="of idling (default: 7)")
-    made.add_argument("--upload", type=count, default=20_000_000, metavar="BYTES", help="(default: 20000000)")
-    made.add_argument("--seed", type=int, default=1, help="of the order and of the slow link (default: 1)")
-    made.add_argument("--smoke", action="store_true", help="two sizes, short: whether everything works")
+    made.add_argument("--slow-idle", type=positive, default=7.0, metavar="S", help="seconds of idling (default: 7)")
+    made.add_argument(
+        "--upload", type=count, default=20_000_000, metavar="BYTES", help="over the slow link (default: 20000000)"
+    )
+    made.add_argument("--seed", type=int, default=1, metavar="N", help="of the order and of the slow link (default: 1)")
+    made.add_argument(
+        "--smoke",
+        action="store_true",
+        help="two sizes, short, in the place of the flags above: whether everything works",
+    )
     made.add_argument("--out", type=Path, metavar="DIR", help="peers.json, peers.md and peers.svg are written here")
     made.add_argument("--baseline", type=Path, metavar="FILE", help="the ratios alone are written here, for compare.py")
     return made

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.peers.measure import CONCURRENCY
 from bench.peers.results import Cell, Key, Numbers
 from bench.peers.slow_link import Slow
 from bench.peers.system import UPSTREAM
 
 ECHO, HTTP = "echo", "http"
-CONCURRENCY = 4
-"""At which bars are read."""
 SMALL, MIDDLE, LARGE = 1000, 100_000, 1_000_000
 """Bytes of a body."""
 CPU_BOUNDS = {SMALL: 1.0, MIDDLE: 0.75, LARGE: 0.75}
@@ -53,17 +52,16 @@ class Bar:
         return "met" if is_met else "missed"
 
 
-def bars_of(cells: Mapping[Key, Cell], tunnels: Sequence[str], slow: Sequence[Slow]) -> list[Bar]:
-    """Those that the run has numbers for. `tunnels`: the peers' names."""
-    return [*_ratios(cells, tunnels), *_slow(slow)]
+def bars_of(
+    cells: Mapping[Key, Cell], tunnels: Sequence[str], slow: Sequence[Slow], same_worker: Sequence[str] = ()
+) -> list[Bar]:
+    """Those that the run has numbers for. `tunnels`: the peers' names; `same_worker`: theirs before the worker."""
+    return [*_ratios(cells, tunnels), *_slow(slow), *_same_worker(cells, same_worker)]
 
 
 def _ratios(cells: Mapping[Key, Cell], tunnels: Sequence[str]) -> Iterator[Bar]:
-    sizes = list(dict.fromkeys(size for _, size, concurrency in cells if concurrency == CONCURRENCY))
-    for size in sizes:
-        peers = [
-            cell for name in tunnels if (cell := cells.get((name, size, CONCURRENCY))) is not None and not cell.failures
-        ]
+    for size in _sizes(cells):
+        peers = _answering(cells, tunnels, size)
         echo, http = (cells.get((name, size, CONCURRENCY)) for name in (ECHO, HTTP))
         of = bytes_text(size)
         yield from _bar(f"CPU, {of}", echo, peers, lambda one: one.cpu_us, CPU_BOUNDS.get(size))
@@ -72,6 +70,26 @@ def _ratios(cells: Mapping[Key, Cell], tunnels: Sequence[str]) -> Iterator[Bar]:
         yield from _bar(f"p99, {of}", echo, peers, lambda one: one.p99_ms, P99_BOUND)
         bound = HTTP_CPU_BOUND if size in (MIDDLE, LARGE) else None
         yield from _bar(f"CPU, {of}, http backend", http, peers, lambda one: one.cpu_us, bound)
+
+
+def _same_worker(cells: Mapping[Key, Cell], names: Sequence[str]) -> Iterator[Bar]:
+    """The echo worker that dials the gateway by the same worker in server mode behind a tunnel: nothing is aimed at."""
+    for size in _sizes(cells):
+        peers, echo = _answering(cells, names, size), cells.get((ECHO, size, CONCURRENCY))
+        of = f"{bytes_text(size)}, the same worker behind the tunnel"
+        yield from _bar(f"CPU, {of}, its CPU counted", echo, peers, lambda one: one.cpu_us, None)
+        yield from _bar(f"p50, {of}", echo, peers, lambda one: one.p50_ms, None)
+        yield from _bar(f"p99, {of}", echo, peers, lambda one: one.p99_ms, None)
+
+
+def _sizes(cells: Mapping[Key, Cell]) -> list[int]:
+    return list(dict.fromkeys(size for _, size, concurrency in cells if concurrency == CONCURRENCY))
+
+
+def _answering(cells: Mapping[Key, Cell], names: Sequence[str], size: int) -> list[Cell]:
+    """Of these, those that answered every request."""
+    found = (cells.get((name, size, CONCURRENCY)) for name in names)
+    return [cell for cell in found if cell is not None and not cell.failures]
 
 
 def _bar(text: str, ours: Cell | None, peers: Sequence[Cell], measure: Measure, bound: float | None) -> Iterator[Bar]:

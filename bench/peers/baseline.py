@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
-from bench.peers.bars import CONCURRENCY, bytes_text
+from bench.peers.bars import bytes_text
+from bench.peers.measure import CONCURRENCY
 from bench.peers.results import Cell, Key, Numbers
 
 SCHEMA = "bench.peers 1"

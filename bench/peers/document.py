@@ -42,7 +42,10 @@ class Comparison:
 
     def bars(self) -> list[Bar]:
         """Of this run."""
-        return bars_of(self.cells, [one.name for one in self.systems if one.kind is Kind.TUNNEL], self.slow)
+        tunnels, same_worker = (
+            [one.name for one in self.systems if one.kind is kind] for kind in (Kind.TUNNEL, Kind.SAME_WORKER)
+        )
+        return bars_of(self.cells, tunnels, self.slow, same_worker)
 
     def is_sound(self) -> bool:
         """Whether this project's systems all ran to their end and answered every request."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.errors import BenchError
@@ -23,6 +23,8 @@ WARM_UP_S = 0.2
 """Of each block, not counted: the connections to the tunnel and behind it are opened then."""
 BETWEEN_S = 0.1
 """Until the next block, about: handshakes and accounts."""
+CONCURRENCY = 4
+"""At which bars are read."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,17 @@ class Plan:
     rounds: int
     block_s: float
     seed: int
+    only_for_bars: Sequence[str] = ()
+    """Systems that are measured at one concurrency alone, to save time."""
 
-    def seconds(self, systems: int) -> float:
-        """How long all of it takes, about."""
-        blocks = len(self.sizes) * len(self.concurrencies) * self.rounds * systems
+    def systems_at(self, concurrency: int, names: Sequence[str]) -> list[str]:
+        """Those of them that have a block there."""
+        is_for_bars = concurrency == concurrency_of_bars(self.concurrencies)
+        return [name for name in names if is_for_bars or name not in self.only_for_bars]
+
+    def seconds(self, names: Sequence[str]) -> float:
+        """How long all of it takes with these systems, about."""
+        blocks = len(self.sizes) * self.rounds * sum(len(self.systems_at(one, names)) for one in self.concurrencies)
         return blocks * (self.block_s + WARM_UP_S + BETWEEN_S)
 
 
@@ -92,10 +101,16 @@ def order(names: Sequence[str], plan: Plan) -> Iterator[tuple[int, int, str]]:
     """(concurrency, round, system) of each block of one size: all systems in each round, a random one first."""
     source = random.Random(plan.seed)
     for concurrency in plan.concurrencies:
-        for number in range(plan.rounds):
-            first = source.randrange(len(names))
-            for name in [*names[first:], *names[:first]]:
+        here = plan.systems_at(concurrency, names)
+        for number in range(plan.rounds if here else 0):
+            first = source.randrange(len(here))
+            for name in [*here[first:], *here[:first]]:
                 yield concurrency, number, name
+
+
+def concurrency_of_bars(concurrencies: Collection[int]) -> int:
+    """CONCURRENCY, or the least of these where it is none of them."""
+    return CONCURRENCY if CONCURRENCY in concurrencies else min(concurrencies)
 
 
 def _measure(grounds: Grounds, running: Running, size: int, concurrency: int, block_s: float) -> tuple[Block, Spent]:

@@ -9,21 +9,26 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from bench.peers.bars import CONCURRENCY, bytes_text
+from bench.peers.bars import bytes_text
+from bench.peers.measure import concurrency_of_bars
 from bench.peers.results import Cell, Key
 from bench.peers.system import PRIVATE, PUBLIC, Kind, System
 from bench.simulation.pictures import STYLE
 
 WIDTH_INCHES, ROW_INCHES = 4.4, 0.34
-COLOURS = {Kind.PLAIN: ("#777777", "#b5b5b5"), Kind.TUNNEL: ("#0072b2", "#7fb8d8"), Kind.OURS: ("#d55e00", "#eeb08a")}
+COLOURS = {
+    Kind.PLAIN: ("#777777", "#b5b5b5"),
+    Kind.TUNNEL: ("#0072b2", "#7fb8d8"),
+    Kind.SAME_WORKER: ("#009e73", "#80cfb9"),
+    Kind.OURS: ("#d55e00", "#eeb08a"),
+}
 """Public and private side: Okabe and Ito's, which most people who see few colours can tell apart."""
 
 
 def draw(path: Path, systems: Sequence[System], cells: Mapping[Key, Cell]) -> None:
-    """An SVG: above, from p50 to p99; below, CPU time by side. At CONCURRENCY connections, or at the first measured."""
+    """An SVG: above, from p50 to p99; below, CPU time by side. At as many connections as bars."""
     sizes = list(dict.fromkeys(size for _, size, _ in cells))
-    concurrencies = {concurrency for _, _, concurrency in cells}
-    concurrency = CONCURRENCY if CONCURRENCY in concurrencies else min(concurrencies)
+    concurrency = concurrency_of_bars({concurrency for _, _, concurrency in cells})
     drawn = [one for one in systems if any((one.name, size, concurrency) in cells for size in sizes)]
     height = 2 * (1.1 + ROW_INCHES * len(drawn))
     with plt.rc_context(STYLE):

@@ -49,7 +49,7 @@ def compare(
             running = dict(_started(stack, grounds, who.present, broken, console))
             if not running:
                 raise BenchError("no system could be started")
-            console.print(f"{len(running)} systems side by side: some {plan.seconds(len(running)):.0f} s")
+            console.print(f"{len(running)} systems side by side: some {plan.seconds(list(running)):.0f} s")
             found = interleaved(grounds, running, plan, _Progress(console))
         slow = list(_over_slow(grounds, who.present, slow_plan, over_slow, broken, console))
     cells = cells_of(found)

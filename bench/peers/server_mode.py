@@ -32,7 +32,7 @@ class Direct:
     @contextlib.contextmanager
     def start(self, ground: Ground) -> Iterator[Running]:
         """As the protocol says."""
-        with _worker(ground, ground.tunnel_port) as pid:
+        with worker(ground, ground.tunnel_port) as pid:
             yield Running(Address(ground.dial_port, ADDRESS_PATH), {PRIVATE: (pid,)}, "this commit", False)
 
 
@@ -52,18 +52,19 @@ class NginxOverWorkers:
         """As the protocol says. Both workers would be behind a slow network, so only one is where there is one."""
         ports = [ground.tunnel_port] + [free_port()] * (ground.dial_port == ground.tunnel_port)
         with contextlib.ExitStack() as stack:
-            pids = tuple(stack.enter_context(_worker(ground, port)) for port in ports)
+            pids = tuple(stack.enter_context(worker(ground, port)) for port in ports)
             dialled = [ground.dial_port, *ports[1:]]
             port, pid = stack.enter_context(front(ground, *dialled, ca=ground.credentials.ca))
             yield Running(Address(port, ADDRESS_PATH), {PUBLIC: (pid,), PRIVATE: pids}, nginx_version(), False)
 
 
 @contextlib.contextmanager
-def _worker(ground: Ground, port: int) -> Iterator[int]:
-    """One that listens with TLS; its process id."""
+def worker(ground: Ground, port: int, *, has_tls: bool = True) -> Iterator[int]:
+    """One that listens on 127.0.0.1; its process id. Raises BenchError."""
     files = ground.credentials
     arguments = ["edge_worker", "serve", "--backend", "echo", "--echo-model", MODEL, "--port", str(port)]
-    arguments += ["--certificate-file", str(files.certificate), "--key-file", str(files.private_key)]
+    if has_tls:
+        arguments += ["--certificate-file", str(files.certificate), "--key-file", str(files.private_key)]
     name = f"worker-{port}"
     process = Process(name, [*arguments, "--log-format", "json"], ground.directory / f"{name}.log", {})
     try:

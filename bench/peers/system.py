@@ -27,6 +27,8 @@ class Kind(Enum):
     PLAIN = "no tunnel"
     TUNNEL = "tunnel"
     """A peer: what this project's bars refer to."""
+    SAME_WORKER = "tunnel, this project's worker behind it"
+    """A peer before the very application that the echo backend is."""
     OURS = "this project"
 
 

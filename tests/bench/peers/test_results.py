@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,21 @@ def test_bars_of_the_http_backend() -> None:
     assert "CPU, 1 kB" not in found
 
 
+def test_the_same_worker_has_lines_of_its_own() -> None:
+    """After all others, by the best tunnel before it, with nothing aimed at; the others are what they are without."""
+    found = found_of()
+    found.blocks += [measured("ssh+worker", 3.0, 210.0), measured("frp+worker", 0.5, 420.0)]
+    cells = cells_of(found)
+    without = bars_of(cells, ["ssh", "frp"], [])
+    made = bars_of(cells, ["ssh", "frp"], [], ["ssh+worker", "frp+worker"])
+    assert made[: len(without)] == without
+    cpu, p50, p99 = made[len(without) :]
+    assert cpu.text == "CPU, 1 kB, the same worker behind the tunnel, its CPU counted"
+    assert (cpu.against, cpu.value, cpu.rounds) == ("ssh+worker", pytest.approx(0.5), [pytest.approx(100 / 210)])
+    assert (p50.against, p50.value, p99.value) == ("frp+worker", 3.0, 3.0)
+    assert {(one.bound, one.verdict) for one in (cpu, p50, p99)} == {(None, "")}
+
+
 def test_bars_of_the_slow_link() -> None:
     """How much later at p99, at most; which share of the link, at least."""
     slow = [Slow("echo", 52.0, 54.0, 60.0, 80.0, (300, 300), 0.84, 0), Slow("ssh", 1, 1, 1, 1, (1, 1), 1.0, 0)]
@@ -113,6 +129,16 @@ def test_the_order_is_interleaved() -> None:
     assert [(concurrency, number) for concurrency, number, _ in blocks[::3]] == [
         (c, n) for c in (1, 4) for n in range(6)
     ]
+
+
+def test_some_are_measured_for_bars_alone() -> None:
+    """At 4 connections, or at the fewest; the time that it takes is said accordingly."""
+    plan = Plan([1, 2], [1, 4, 32], rounds=2, block_s=0.7, seed=1, only_for_bars=["b", "c"])
+    blocks = list(order(["a", "b"], plan))
+    assert {number for number, _, name in blocks if name == "a"} == {1, 4, 32}
+    assert {number for number, _, name in blocks if name == "b"} == {4}
+    assert plan.seconds(["a", "b"]) == pytest.approx(2 * len(blocks))
+    assert {number for number, _, _ in order(["b"], replace(plan, concurrencies=[32, 8]))} == {8}
 
 
 def test_files(tmp_path: Path) -> None:
