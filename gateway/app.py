@@ -7,6 +7,7 @@ Leaves by draining: no new work, workers told, what is in flight finished, then 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 from collections.abc import Sequence
@@ -33,6 +34,11 @@ GOODBYE_S = 3.0
 FAREWELL_S = 0.25
 """Seconds between the end of listening and of serving: who connected at the last moment has sent a request by then, and
 is told to go elsewhere rather than cut off."""
+
+NO_TLS_HINT = (
+    "without tls.certificate, tokens and images cross the network for all on it to read; where a proxy on this machine "
+    "has the certificate, set listen.host = 127.0.0.1"
+)
 
 
 class CannotListen(Exception):
@@ -102,6 +108,8 @@ class Gateway:
             admin_port=servers[1].port if config.admin.enabled else None,
             policy=config.dispatch.policy,
         )
+        if self._tls is None and not _is_loopback(config.listen.host):
+            self._log.warning("no encryption", port=servers[0].port, hint=NO_TLS_HINT)
         return servers
 
     async def _drain(self, servers: Sequence[HttpServer]) -> bool:
@@ -127,6 +135,13 @@ class Gateway:
             )
         except OSError as error:
             raise CannotListen(f"{section}.host = {where.host}, {section}.port = {where.port}: {error}") from error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _server_tls(config: Config) -> ServerTls | None:

@@ -100,7 +100,8 @@ class Tls(Section):
     """The gateway's certificate and whether workers must show one. The files are re-read when they change."""
 
     certificate: Path | None = None
-    """PEM file with the certificate and its chain; none serves plain HTTP, for use behind a proxy that has one."""
+    """PEM file with the certificate and its chain; none serves plain HTTP, for use behind a proxy that has one,
+    with a warning unless `listen.host` is loopback."""
     private_key: Path | None = None
     """PEM file with the certificate's private key, without a passphrase."""
     worker_ca: Path | None = None
@@ -252,8 +253,8 @@ class ImageUrl(Section):
 
     enabled: bool = False
     """Whether `{"image_url": ...}` is taken at all."""
-    hosts: Annotated[tuple[str, ...], BeforeValidator(_split)] = ()
-    """Names that may be asked, in lower case; `name:port` for another port than 443. Only their public addresses are
+    hosts: Annotated[tuple[Annotated[str, AfterValidator(str.lower)], ...], BeforeValidator(_split)] = ()
+    """Names that may be asked; `name:port` for another port than 443. Only their public addresses are
     connected to."""
     timeout_s: Seconds = 10.0
     """Most time for one image, its name's look-up included."""
