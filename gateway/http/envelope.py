@@ -35,13 +35,16 @@ class Envelope:
         metrics: Metrics,
         trusted_proxies: Networks,
         *,
+        offer: str,
         logs_requests: bool,
         is_leaving: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`is_leaving`: every answer is its connection's last, so that no request is sent to a gateway that is gone."""
+        """`offer` is told to who asks for a path that there is not. `is_leaving`: every answer is its connection's
+        last, so that no request is sent to a gateway that is gone."""
         self._metrics = metrics
         self._trusted = trusted_proxies
+        self._offer = offer
         self._logs_requests = logs_requests
         self._is_leaving = is_leaving
         self._clock = clock
@@ -77,7 +80,7 @@ class Envelope:
         except GatewayError as error:
             problem = problem_of(error)
         except web.HTTPException as error:
-            problem = problem_of_http_exception(error, head.shown(request.path))
+            problem = problem_of_http_exception(error, head.shown(request.path), self._offer)
         except Exception:
             self._log.exception("request_failed", request_id=call.request_id, path=head.shown(request.path))
             problem = internal_problem()
@@ -126,9 +129,9 @@ class Envelope:
 
 
 def envelope(
-    metrics: Metrics, trusted_proxies: Networks, *, logs_requests: bool, is_leaving: Callable[[], bool]
+    metrics: Metrics, trusted_proxies: Networks, *, offer: str, logs_requests: bool, is_leaving: Callable[[], bool]
 ) -> Envelope:
     """The middleware, marked as aiohttp wants it."""
-    made = Envelope(metrics, trusted_proxies, logs_requests=logs_requests, is_leaving=is_leaving)
+    made = Envelope(metrics, trusted_proxies, offer=offer, logs_requests=logs_requests, is_leaving=is_leaving)
     web.middleware(made)
     return made

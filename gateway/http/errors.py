@@ -138,14 +138,16 @@ def problem_of_status(status: int, detail: str, headers: Mapping[str, str] | Non
     return Problem(status, code, title, detail, headers or {})
 
 
-def problem_of_http_exception(error: web.HTTPException, path: str) -> Problem:
-    """What aiohttp's router raises, in our words. `Allow` is kept (RFC 9110 15.5.6)."""
+def problem_of_http_exception(error: web.HTTPException, path: str, offer: str = "") -> Problem:
+    """What aiohttp's router raises, in our words; `offer` says what there is instead. `Allow` is kept (RFC 9110
+    15.5.6)."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         detail = f"{path} does not take {error.method}; it takes {allowed}"
         return problem_of_status(405, detail, {"Allow": allowed})
     if isinstance(error, web.HTTPNotFound):
-        return problem_of_status(404, f"there is nothing at {path}; /openapi.json lists what there is")
+        there = f"; {offer}" if offer else ""
+        return problem_of_status(404, f"there is nothing at {path}{there}")
     return problem_of_status(error.status, error.text or error.reason)
 
 

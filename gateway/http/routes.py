@@ -50,7 +50,9 @@ def build_app(
     views = Views(
         dispatcher, gate, openapi_document(has_tunnel=tunnel is not None, takes_addresses=config.image_url.enabled)
     )
-    app = web.Application(middlewares=[_envelope(dispatcher, metrics, config, logs_requests=config.log.requests)])
+    offer = "/openapi.json lists what there is"
+    around = _envelope(dispatcher, metrics, config, offer=offer, logs_requests=config.log.requests)
+    app = web.Application(middlewares=[around])
     app.router.add_post(
         "/inference/{model}", Inference(intake, _images(config)).handle, expect_handler=leave_expectation
     )
@@ -77,17 +79,19 @@ def build_admin_app(dispatcher: Dispatcher, metrics: Metrics, config: Config) ->
     """The operator's application. Also registers the fleet's gauges, which are read at each scrape."""
     metrics.watch(partial(fleet_gauges, dispatcher))
     views = AdminViews(dispatcher, metrics)
-    app = web.Application(middlewares=[_envelope(dispatcher, metrics, config, logs_requests=False)])
+    offer = "there are /metrics, /workers and /healthz"
+    app = web.Application(middlewares=[_envelope(dispatcher, metrics, config, offer=offer, logs_requests=False)])
     app.router.add_get("/metrics", views.metrics)
     app.router.add_get("/workers", views.workers)
     app.router.add_get("/healthz", healthz)
     return app
 
 
-def _envelope(dispatcher: Dispatcher, metrics: Metrics, config: Config, *, logs_requests: bool) -> Envelope:
-    return envelope(
-        metrics, config.proxy.trusted, logs_requests=logs_requests, is_leaving=lambda: dispatcher.is_draining
-    )
+def _envelope(dispatcher: Dispatcher, metrics: Metrics, config: Config, *, offer: str, logs_requests: bool) -> Envelope:
+    def is_leaving() -> bool:
+        return dispatcher.is_draining
+
+    return envelope(metrics, config.proxy.trusted, offer=offer, logs_requests=logs_requests, is_leaving=is_leaving)
 
 
 def _tunnel_handler(tunnel: Tunnel) -> Handler:

@@ -101,7 +101,7 @@ async def test_shows_workers_without_their_addresses() -> None:
 
 
 async def test_the_admin_listener_shows_everything() -> None:
-    """The operator sees the whole view of each worker, and the metrics with the fleet's gauges."""
+    """The operator sees the whole view of each worker, the metrics with the fleet's gauges, and what else there is."""
     dispatcher, metrics, config = FakeDispatcher(), Metrics(), Config()
     build_app(dispatcher, FakeAuthenticator(), metrics, config)
     metrics.failures.add("bad_input")
@@ -117,6 +117,10 @@ async def test_the_admin_listener_shows_everything() -> None:
                 lines = (await answer.text()).splitlines()
             async with session.get("/healthz") as answer:
                 assert answer.status == 200
+            async with session.get("/openapi.json") as answer:  # of the public listener
+                assert answer.status == 404
+                offer = "there are /metrics, /workers and /healthz"
+                assert (await answer.json())["detail"] == f"there is nothing at '/openapi.json'; {offer}"
     finally:
         await server.close()
     assert 'gateway_request_failures_total{reason="bad_input"} 1.0' in lines
