@@ -251,6 +251,23 @@ async def test_tells_what_the_site_answered(authority: Path) -> None:
         await fetched(fetcher(authority, port), url)
 
 
+async def test_a_host_is_the_same_in_capitals(authority: Path) -> None:
+    """Names of hosts have no case (RFC 3986 3.2.2), neither in the setting nor in what a client sends."""
+
+    async def answer(_request: Any) -> web.StreamResponse:
+        return web.Response(body=b"picture")
+
+    async with site(authority, answer) as port:
+        images = ImageFetcher(
+            ImageUrl(enabled=True, hosts=(f"LocalHost:{port}",)),
+            MAX_BYTES,
+            tls=client_context(authority / "ca.pem"),
+            resolve=resolving("127.0.0.1"),
+            is_allowed=lambda _: True,
+        )
+        assert await fetched(images, f"https://LOCALHOST:{port}/") == b"picture"
+
+
 async def test_bounds_the_fetches(authority: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One more than may be under way is answered 429, and has its turn later."""
     monkeypatch.setattr(image_url, "MAX_FETCHES", 1)
