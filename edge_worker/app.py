@@ -97,8 +97,8 @@ class Worker:
 
     async def run(self) -> bool:
         """Serves until `stop`: loads models, dials, drains. False when it was stopped before the models were loaded:
-        a thread may still be at it then. Raises ConfigError for models that cannot be looked for, BackendLost once it
-        has drained because its backend needs a new process."""
+        a thread may still be at it then. Raises ConfigError for models that cannot be looked for, CannotListen for the
+        health socket, BackendLost once it has drained because its backend needs a new process."""
         async with health_socket(self._config.health_socket, self._health):
             return await load_and_serve(self._backend, self._stop, self._serve)
 

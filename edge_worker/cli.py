@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from edge_worker.backends.base import BackendLost
-from edge_worker.config import ConfigError, load, load_health, load_local, load_serve
+from edge_worker.config import CannotListen, ConfigError, load, load_health, load_local, load_serve
 from edge_worker.logs import set_up_logs
 from edge_worker.models_cli import add_models_commands
 from edge_worker.options import CONNECT, HEALTH, LOCAL, SERVE, Option, add_options
@@ -51,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(arguments)
     try:
         status: int = flags.run(flags)
-    except ConfigError as error:
+    except (ConfigError, CannotListen) as error:
         for problem in str(error).splitlines():
             print(f"edge-worker: {problem}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, CannotListen) else 2
     return status
 
 

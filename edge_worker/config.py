@@ -24,6 +24,10 @@ class ConfigError(Exception):
     """The configuration cannot be used; the text has one line for each mistake."""
 
 
+class CannotListen(Exception):
+    """A port or a socket cannot be had, though the configuration can be used; the text names the option."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
     """Everything, validated."""

@@ -12,7 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
-from edge_worker.config import ConfigError
+from edge_worker.config import CannotListen
 from edge_worker.health import TIMEOUT_S, Health, encode
 
 MAX_WAITING = 16
@@ -23,7 +23,7 @@ Look = Callable[[], Awaitable[Health]]
 
 @contextlib.asynccontextmanager
 async def health_socket(path: Path | None, look: Look) -> AsyncIterator[None]:
-    """Answers there by `look` for as long as it is open; None listens nowhere. Raises ConfigError."""
+    """Answers there by `look` for as long as it is open; None listens nowhere. Raises CannotListen."""
     if path is None:
         yield
         return
@@ -57,7 +57,7 @@ async def _listen(path: Path, look: Look) -> asyncio.Server:
 
 
 def _bind(path: Path) -> socket.socket:
-    """Takes the place of a socket that a worker before us has left there. Raises ConfigError."""
+    """Takes the place of a socket that a worker before us has left there. Raises CannotListen."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if path.is_socket():
@@ -66,7 +66,7 @@ def _bind(path: Path) -> socket.socket:
         path.chmod(0o600)
     except OSError as error:
         listener.close()
-        raise ConfigError(f"health-socket = {path}: cannot listen there: {error.strerror or error}") from error
+        raise CannotListen(f"health-socket = {path}: cannot listen there: {error.strerror or error}") from error
     return listener
 
 

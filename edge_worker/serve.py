@@ -16,7 +16,7 @@ from pathlib import Path
 from edge_worker.admission import Admission
 from edge_worker.backends.base import Backend, ServedModel
 from edge_worker.backends.factory import open_backend
-from edge_worker.config import ConfigError, ServeConfig
+from edge_worker.config import CannotListen, ConfigError, ServeConfig
 from edge_worker.exchange_runner import ExchangeRunner
 from edge_worker.health import Health
 from edge_worker.health_socket import health_of, health_socket
@@ -45,7 +45,7 @@ class WorkerServer:
 
     async def run(self) -> bool:
         """Serves until `stop`: loads models, listens, drains. False when it was stopped before the models were loaded.
-        Raises ConfigError for models and addresses that cannot be used, BackendLost once it has drained because its
+        Raises ConfigError for models that cannot be used, CannotListen, and BackendLost once it has drained because its
         backend needs a new process."""
         async with health_socket(self._config.health_socket, self._health):
             return await load_and_serve(self._backend, self._stop, self._serve)
@@ -97,7 +97,7 @@ class WorkerServer:
         try:
             return await listen(build_app(inference, readiness, exchanges), host, port, self._tls)
         except OSError as error:
-            raise ConfigError(f"port = {port}: cannot listen on {host}: {error.strerror or error}") from error
+            raise CannotListen(f"port = {port}: cannot listen on {host}: {error.strerror or error}") from error
 
     def _say_where(self, port: int) -> None:
         scheme = "http" if self._tls is None else "https"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,6 +82,17 @@ def test_a_model_folder_that_cannot_be_read_is_a_mistake(
     status, text = run(capsys, "connect", "--gateway", "g", "--backend", "echo")
     assert status == 2
     assert "edge-worker: model-dir = '/x': two models are called digits" in text
+
+
+def test_a_place_to_listen_that_cannot_be_had_is_status_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A taken port and a health socket without a folder: the configuration was right, as with `gateway serve`."""
+    socket_file = tmp_path / "none" / "health.sock"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for where, name in (("--port", port), ("--health-socket", socket_file)):
+            status, text = run(capsys, "serve", "--backend", "echo", where, str(name))
+            assert status == 1
+            assert text.splitlines()[-1].startswith(f"edge-worker: {where[2:]} = {name}: cannot listen ")
 
 
 def test_a_token_cannot_be_given_as_a_flag(capsys: pytest.CaptureFixture[str]) -> None:

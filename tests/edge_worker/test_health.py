@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from edge_worker import cli, health_socket
-from edge_worker.config import ConfigError
+from edge_worker.config import CannotListen
 from edge_worker.health import Health, ask, encode
 from edge_worker.health_socket import health_of
 
@@ -79,12 +79,12 @@ async def test_a_socket_that_was_left_there_is_replaced(tmp_path: Path) -> None:
         assert await asked(path) == Health(True, "new")
 
 
-async def test_a_place_that_cannot_be_had_is_a_mistake(tmp_path: Path) -> None:
+async def test_a_place_that_cannot_be_had(tmp_path: Path) -> None:
     """A file that is no socket stays as it is, a folder that is not there is not made."""
     file = tmp_path / "file"
     file.write_text("mine")
     for path in (file, tmp_path / "none" / "health.sock", tmp_path / ("x" * 120)):
-        with pytest.raises(ConfigError, match=f"health-socket = {path}: cannot listen there: "):
+        with pytest.raises(CannotListen, match=f"health-socket = {path}: cannot listen there: "):
             async with LISTEN(path, says(Health(True, ""))):
                 pass
     assert file.read_text() == "mine"

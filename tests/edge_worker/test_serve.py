@@ -13,7 +13,7 @@ import pytest
 from edge_worker import serve
 from edge_worker.backends.base import BackendLost, ServedModel
 from edge_worker.backends.settings import BackendSettings
-from edge_worker.config import ConfigError, ServeConfig
+from edge_worker.config import CannotListen, ConfigError, ServeConfig
 from edge_worker.health import Health
 from edge_worker.serve import WorkerServer
 from tests.support import certificates
@@ -121,7 +121,7 @@ async def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the port and the address."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=f"port = {port}: cannot listen on 127.0.0.1: "):
+        with pytest.raises(CannotListen, match=f"port = {port}: cannot listen on 127.0.0.1: "):
             await made(monkeypatch, FakeBackend(ANSWER), port=port).run()
 
 
