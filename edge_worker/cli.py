@@ -191,10 +191,7 @@ def _local(flags: argparse.Namespace) -> int:
 
     config = load_local(flags, os.environ)
     set_up_logs("console", "warning")
-    try:
-        run = _run(run_local(config))
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    run = _run(run_local(config))
     for one in run.files:
         if one.error:
             print(f"edge-worker: {shown(str(one.file))}: {one.error}", file=sys.stderr)

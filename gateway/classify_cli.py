@@ -1,8 +1,8 @@
 """`gateway classify`: labels of pictures, one line for each, through a gateway that is running somewhere.
 
 Standard output carries the answers alone, in the order given. Exit codes: 0 every picture has an answer, 1 some have
-none, 2 nothing could be asked (no picture, no address, no token, no such model), 130 Ctrl-C. Beside a `.demo` folder,
-which `make demo` makes, its CA and token are the defaults for this machine's gateway.
+none, 2 nothing could be asked (no picture, no address, no token, no such model); Ctrl-C is __main__.py's. Beside a
+`.demo` folder, which `make demo` makes, its CA and token are the defaults for this machine's gateway.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from gateway.auth import MAX_TOKEN_BYTES
 from gateway.client import Client, ClientError, Outcome, Result
 from gateway.client.aio import CONCURRENCY, DEFAULT_TIMEOUT_S, TOKEN_VARIABLE
 from gateway.client.connection import CA_VARIABLE
 from gateway.client.pictures import CONTENT_TYPES, Source, name_of
+from gateway.files import FileError, read_bounded
 
-GOOD, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+GOOD, SOME_FAILED, UNUSABLE = 0, 1, 2
 DEMO = Path(".demo")
 DEMO_URL = "https://localhost:8443"
 URL_VARIABLE = "GATEWAY_ADDRESS"
@@ -38,12 +40,15 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser = commands.add_parser(
         "classify",
         help="label pictures through a gateway",
+        allow_abbrev=False,  # or `--token SECRET` would be read as --token-file, and shown in its error
         description="Labels of pictures, one line for each.",
         epilog="Exit codes: 0 all have an answer, 1 some have none, 2 nothing could be asked, 130 Ctrl-C.",
     )
     parser.add_argument("picture", nargs="+", metavar="PICTURE", help="files, folders, or - for standard input")
     parser.add_argument("--url", help=f"the gateway (default: ${URL_VARIABLE}, or {DEMO_URL})")
-    parser.add_argument("--ca", type=Path, metavar="FILE", help=f"its CA (default: ${CA_VARIABLE}, or the system's)")
+    parser.add_argument(
+        "--ca-file", type=Path, metavar="FILE", help=f"its CA (default: ${CA_VARIABLE} or the system's)"
+    )
     parser.add_argument("--token-file", type=Path, metavar="FILE", help=f"bearer token (default: ${TOKEN_VARIABLE})")
     parser.add_argument("--model", default="digits", help="default: digits")
     parser.add_argument("--top", type=int, default=1, metavar="N", help="labels of a picture, 1 to 1000 (default: 1)")
@@ -62,11 +67,6 @@ def run(flags: argparse.Namespace) -> int:
     except _Unusable as error:
         print(f"gateway: {error}", file=sys.stderr)
         return UNUSABLE
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:  # whoever read has left; python would complain again when it closes the stream
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return SOME_FAILED
 
 
 def _classify(client: Client, flags: argparse.Namespace) -> int:
@@ -129,15 +129,22 @@ def _client(flags: argparse.Namespace) -> Client:
     """Raises _Unusable."""
     url = flags.url or os.environ.get(URL_VARIABLE) or DEMO_URL
     is_demo = url.startswith("https://localhost") and (DEMO / "ca.pem").exists()
-    ca = flags.ca or (DEMO / "ca.pem" if is_demo and not os.environ.get(CA_VARIABLE) else None)
+    ca = flags.ca_file or (DEMO / "ca.pem" if is_demo and not os.environ.get(CA_VARIABLE) else None)
     token_file = flags.token_file or (DEMO / "client.token" if is_demo and not os.environ.get(TOKEN_VARIABLE) else None)
     try:
-        token = None if token_file is None else token_file.read_text(encoding="ascii").strip()
-        return Client(url, token=token, ca=ca, timeout_s=flags.timeout)
-    except (OSError, UnicodeDecodeError) as error:
-        raise _Unusable(f"cannot read the token {token_file}: {getattr(error, 'strerror', None) or error}") from error
+        return Client(url, token=None if token_file is None else _token(token_file), ca=ca, timeout_s=flags.timeout)
     except ValueError as error:
         raise _Unusable(str(error)) from error
+
+
+def _token(file: Path) -> str:
+    """Raises _Unusable."""
+    try:
+        return read_bounded("--token-file", file, MAX_TOKEN_BYTES).decode("ascii").strip()
+    except FileError as error:
+        raise _Unusable(str(error)) from error
+    except UnicodeDecodeError as error:
+        raise _Unusable(f"--token-file: {file}: does not hold one token") from error
 
 
 def _printable(text: str) -> str:

@@ -206,5 +206,5 @@ def test_the_wheel_gives_two_commands(wheel: zipfile.ZipFile) -> None:
     """`gateway` and `edge-worker` are what a person types."""
     entry_points = next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
     text = wheel.read(entry_points).decode()
-    assert "gateway = gateway.cli:main" in text
-    assert "edge-worker = edge_worker.cli:main" in text
+    assert "gateway = gateway.__main__:main" in text
+    assert "edge-worker = edge_worker.__main__:main" in text

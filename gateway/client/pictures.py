@@ -70,6 +70,8 @@ def read_picture(source: Source, place: int = 0) -> Picture:
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         try:
+            if path.is_char_device():
+                raise error_of("unreadable", "a device, which may never end")
             return Picture(name, CONTENT_TYPES.get(path.suffix.lower(), ANY_BYTES), path.read_bytes())
         except (OSError, ValueError) as error:
             raise error_of("unreadable", getattr(error, "strerror", None) or str(error)) from error

@@ -117,8 +117,10 @@ def test_each_mistake_has_a_message(folder: Path, stack: Stack) -> None:
     mistakes = [
         (["empty"], "has no picture"),
         ([sample, "--model", "nope"], "unknown_model"),
-        ([sample, "--ca", str(ROOT / "certs/make.sh")], "as a CA"),
-        ([sample, "--token-file", "gone"], "cannot read the token"),
+        ([sample, "--ca-file", str(ROOT / "certs/make.sh")], "as a CA"),
+        ([sample, "--token-file", "gone"], "--token-file: gone: no such file"),
+        ([sample, "--token-file", "/dev/zero"], "--token-file: /dev/zero: longer than"),
+        ([sample, "--token-file", sample], f"--token-file: {sample}: does not hold one token"),
         ([sample, "--url", "localhost:1"], "is not an address"),
         ([sample, "--url", "https://localhost:1"], "nothing listens there"),
         ([sample, "--url", stack.url.replace("localhost", "127.0.0.1")], "GATEWAY_CA"),

@@ -55,7 +55,7 @@ def test_an_array_that_is_no_picture_is_said(array: np.ndarray) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
-    """Not there, a folder, a name that no file can have."""
-    for file in (str(tmp_path / "gone.png"), str(tmp_path), "a\0b"):
+    """Not there, a folder, a device without an end, a name that no file can have."""
+    for file in (str(tmp_path / "gone.png"), str(tmp_path), "/dev/zero", "a\0b"):
         with pytest.raises(BadPicture, match="unreadable"):
             read_picture(file)
