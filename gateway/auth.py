@@ -87,7 +87,7 @@ class Principal:
 
     @property
     def is_admin(self) -> bool:
-        """Whether the operator's views are open to this token."""
+        """Whether the operator's view of the workers is open to this token."""
         return "admin" in self.scopes
 
     def may_work_as(self, worker: str) -> bool:
@@ -97,11 +97,6 @@ class Principal:
     def may_infer(self, model: str) -> bool:
         """Whether this model may be used."""
         return not self.scopes.isdisjoint((f"infer:{model}", "infer:*"))
-
-    def require_admin(self) -> None:
-        """Raises Forbidden unless `is_admin`."""
-        if not self.is_admin:
-            raise Forbidden("this token does not open the operator's views: ask for one with the scope admin")
 
     def require_worker(self, worker: str) -> None:
         """Raises Forbidden unless `may_work_as(worker)`."""
@@ -146,11 +141,6 @@ class Authenticator:
         self._stamps = FileStamps([jwks_file] if revocations_file is None else [jwks_file, revocations_file])
         self._keys = read_jwks(jwks_file, _JWKS_FIELD)
         self._revoked = self._read_revocations()
-
-    @property
-    def remembered_count(self) -> int:
-        """Verified tokens kept at the moment, at most `max_remembered`."""
-        return len(self._remembered)
 
     def authenticate(self, authorization_header: str | None) -> Principal:
         """The bearer behind an Authorization header. Raises TokenRefused (an Unauthenticated)."""

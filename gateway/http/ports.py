@@ -51,6 +51,10 @@ class Principal(Protocol):
     def subject(self) -> str:
         """Who it is."""
 
+    @property
+    def is_admin(self) -> bool:
+        """Whether the operator's view of the workers is open to it."""
+
     def require_infer(self, model: str) -> None:
         """Raises Forbidden unless this model may be used."""
 

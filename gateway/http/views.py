@@ -40,9 +40,11 @@ class Views:
         return web.json_response(document, status=503 if is_draining else 200)
 
     async def workers(self, request: web.Request) -> web.Response:
-        """Names, models, readiness and round trips: what whoever has a token may know. Raises Unauthenticated."""
-        self._gate.admit(request)
-        return web.json_response({"workers": [_public(worker) for worker in self._dispatcher.workers_view()]})
+        """Names, models, readiness and round trips: what whoever has a token may know. Everything, for a token with the
+        scope admin. Raises Unauthenticated."""
+        is_admin = self._gate.admit(request).is_admin
+        view = self._dispatcher.workers_view()
+        return web.json_response({"workers": list(view) if is_admin else [_public(worker) for worker in view]})
 
     async def openapi(self, _request: web.Request) -> web.Response:
         """This API in OpenAPI's words."""

@@ -23,6 +23,7 @@ from gateway.http.server import HttpServer, serve
 from gateway.metrics import Metrics
 
 TOKEN = "good-token"
+ADMIN_TOKEN = "admin-token"
 LABELS = b'{"model":"digits","version":"1","predictions":[{"label":"7","probability":0.9}]}'
 STEPS_S = {"worker_queue": 0.001, "decode": 0.002, "preprocess": 0.003, "inference": 0.004, "postprocess": 0.005}
 
@@ -131,6 +132,7 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
 @dataclass(frozen=True)
 class FakePrincipal:
     subject: str = "alice"
+    is_admin: bool = False
 
     def require_infer(self, model: str) -> None:
         if model == "secret":
@@ -139,9 +141,9 @@ class FakePrincipal:
 
 class FakeAuthenticator:
     def authenticate(self, authorization_header: str | None) -> FakePrincipal:
-        if authorization_header != f"Bearer {TOKEN}":
+        if authorization_header not in (f"Bearer {TOKEN}", f"Bearer {ADMIN_TOKEN}"):
             raise TokenRefused(Reason.MISSING, "a token is needed")
-        return FakePrincipal()
+        return FakePrincipal(is_admin=authorization_header.endswith(ADMIN_TOKEN))
 
 
 @dataclass

@@ -11,7 +11,7 @@ from gateway.http.openapi import openapi_document
 from gateway.http.routes import build_admin_app, build_app
 from gateway.http.server import serve
 from gateway.metrics import Metrics
-from tests.support.http_gateway import FakeAuthenticator, FakeDispatcher, serving
+from tests.support.http_gateway import ADMIN_TOKEN, FakeAuthenticator, FakeDispatcher, serving
 
 
 async def tunnel(_request: web.Request, _address: str) -> web.StreamResponse:
@@ -98,6 +98,13 @@ async def test_shows_workers_without_their_addresses() -> None:
         model = {"model": "digits", "version": "1", "state": "ready"}
         worker = {"worker": "w1", "rtt_ms": 20.5, "draining": False, "models": [model]}
         assert await answer.json() == {"workers": [worker]}
+
+
+async def test_shows_an_operator_everything() -> None:
+    """With the scope admin, the public listener has the view of the operator's, where few can get to."""
+    dispatcher, headers = FakeDispatcher(), {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+    async with serving(dispatcher) as served, served.session.get("/v1/workers", headers=headers) as answer:
+        assert await answer.json() == {"workers": dispatcher.workers_view()}
 
 
 async def test_the_admin_listener_shows_everything() -> None:
