@@ -134,7 +134,9 @@ class Gateway:
                 app, where.host, where.port, limits=limits, metrics=metrics, ssl_context=context, grace_s=GOODBYE_S
             )
         except OSError as error:
-            raise CannotListen(f"{section}.host = {where.host}, {section}.port = {where.port}: {error}") from error
+            raise CannotListen(
+                f"{section}.host = {where.host}, {section}.port = {where.port}: {error.strerror or error}"
+            ) from error
 
 
 def _is_loopback(host: str) -> bool:

@@ -157,9 +157,10 @@ def _token_issue(arguments: argparse.Namespace) -> None:
 def _token_revoke(arguments: argparse.Namespace) -> None:
     directory = KeyDirectory(arguments.keys)
     token_id, expires_at = _what_to_revoke(arguments, directory)
-    revoke(directory.revocations_file, token_id, expires_at, time.time())
+    is_new = revoke(directory.revocations_file, token_id, expires_at, time.time())
     print(token_id)
-    _remark(f"revoked where the new {directory.revocations_file.name} is in place")
+    before = "" if is_new else "was revoked already: "
+    _remark(f"{before}refused where the new {directory.revocations_file.name} is in place")
 
 
 def _what_to_revoke(arguments: argparse.Namespace, directory: KeyDirectory) -> tuple[str, float]:
@@ -172,7 +173,7 @@ def _what_to_revoke(arguments: argparse.Namespace, directory: KeyDirectory) -> t
         _remark(f"{text} is no token and no file: taken as a jti")
         return text, math.inf
     try:
-        principal = _principal_of(text, arguments, directory)
+        principal = _principal_of(text, arguments, directory.jwks_file, None)  # that it was revoked already is no fault
     except TokenRefused as refusal:
         raise _Failed(f"{refusal.detail}; a token that does not verify can be revoked by its jti alone") from refusal
     return principal.token_id, principal.expires_at
@@ -186,17 +187,17 @@ def _token_show(arguments: argparse.Namespace) -> None:
         raise _Failed("TOKEN is not a JWT, nor a file that holds one") from error
     print(json.dumps({"header": header, "claims": claims}, indent=2))
     try:
-        principal = _principal_of(text, arguments, KeyDirectory(arguments.keys))
+        directory = KeyDirectory(arguments.keys)
+        principal = _principal_of(text, arguments, directory.jwks_file, directory.revocations_file)
     except TokenRefused as refusal:
         raise _Failed(f"does not verify: {refusal.detail}") from refusal
     _remark(f"verifies; valid until {utc(principal.expires_at)}")
 
 
-def _principal_of(token: str, arguments: argparse.Namespace, directory: KeyDirectory) -> Principal:
+def _principal_of(token: str, arguments: argparse.Namespace, jwks_file: Path, revocations: Path | None) -> Principal:
     """Exactly the gateway's judgement, with the issuer's own files. Raises TokenRefused, FileError."""
-    return Authenticator(
-        directory.jwks_file, directory.revocations_file, issuer=arguments.issuer, audience=arguments.audience
-    ).verify(token)
+    parties = {"issuer": arguments.issuer, "audience": arguments.audience}
+    return Authenticator(jwks_file, revocations, **parties).verify(token)
 
 
 def _token_text(argument: str) -> str:

@@ -35,8 +35,9 @@ def create_revocations(path: Path) -> None:
         _write(path, {})
 
 
-def revoke(path: Path, token_id: str, expires_at: float, now: float) -> None:
-    """Adds one token and forgets those that expired long ago. `expires_at` is math.inf where it is not known.
+def revoke(path: Path, token_id: str, expires_at: float, now: float) -> bool:
+    """Adds one token and forgets those that expired long ago; False if it was there. `expires_at` is math.inf where it
+    is not known.
 
     Raises ValueError for a `token_id` that no token can have, FileError when the list cannot be read or written.
     """
@@ -44,8 +45,10 @@ def revoke(path: Path, token_id: str, expires_at: float, now: float) -> None:
         raise ValueError(f"{token_id[:40]!r} is not a token's jti")
     with locked(FIELD, path.parent):
         kept = {jti: expiry for jti, expiry in _read(path, FIELD).items() if expiry + FORGET_AFTER_S > now}
+        is_new = token_id not in kept
         kept[token_id] = max(expires_at, kept.get(token_id, expires_at))
         _write(path, kept)
+        return is_new
 
 
 def _read(path: Path, field: str) -> dict[str, float]:

@@ -82,7 +82,7 @@ class ServerTls:
             if error.reason == "KEY_VALUES_MISMATCH":
                 problem = f"is not the key of the certificate in {self._certificate_file}"
                 raise FileError(_PRIVATE_KEY, self._key_file, problem) from error
-            problem = f"not a PEM certificate with its private key in {self._key_file} ({error.reason})"
+            problem = f"not a PEM certificate with its private key in {self._key_file} ({error.reason or 'no PEM'})"
             raise FileError(_CERTIFICATE, self._certificate_file, problem) from error
 
     def _load_worker_ca(self, context: ssl.SSLContext, path: Path) -> None:

@@ -104,6 +104,18 @@ def test_a_revoked_token_is_refused(run: Run, keys: Path, form: str) -> None:
     assert (f"{token_id} is no token and no file: taken as a jti" in error) == (form == "jti")
 
 
+@pytest.mark.parametrize("form", ["token", "jti"])
+def test_revoking_once_more_says_so(run: Run, keys: Path, form: str) -> None:
+    """What is revoked stays revoked, the list as it was, and the command says that nothing was new."""
+    token = issue(run)
+    _, token_id, first = run("token", "revoke", token)
+    revoked = read_revocations(keys / "revoked.txt")
+    code, output, second = run("token", "revoke", token if form == "token" else token_id.strip())
+    assert (code, output) == (0, token_id)
+    assert ("already" in first, "already" in second) == (False, True)
+    assert read_revocations(keys / "revoked.txt") == revoked
+
+
 def test_revoking_with_an_altered_token_is_refused(run: Run, keys: Path) -> None:
     """A token that does not verify is not believed about its expiry, or it could make its line be forgotten early."""
     forged = Issuer(Path("other")).token(jti="known")
