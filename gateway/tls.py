@@ -90,7 +90,8 @@ class ServerTls:
         try:
             context.load_verify_locations(cafile=path)
         except ssl.SSLError as error:
-            raise FileError(_WORKER_CA, path, f"no PEM certificates that can be used ({error.reason or 'no PEM'})") from error
+            problem = f"no PEM certificates that can be used ({error.reason or 'no PEM'})"
+            raise FileError(_WORKER_CA, path, problem) from error
         # Clients share the port and have no certificate: who must have one is decided when a worker names itself.
         context.verify_mode = ssl.CERT_OPTIONAL
 
