@@ -167,6 +167,7 @@ class Stack:
         self.admin_port = 0
         self.gateway: Process
         self.workers: dict[str, Process] = {}
+        """By name; one that is taken out is no longer waited for."""
         self._started: list[Process] = []
         """All, also those whose place another one has taken."""
 
@@ -218,10 +219,6 @@ class Stack:
             self._started.append(process)
         self.workers[name] = process
         return process
-
-    def kill_worker(self, name: str) -> None:
-        """Ends a worker without a goodbye, and no longer waits for it."""
-        self.workers.pop(name).kill()
 
     def wait_ready(self, model: str, workers: int, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Waits until so many workers are ready for the model. Raises StackError."""

@@ -22,7 +22,8 @@ from edge_worker.backends.base import BackendLost
 from edge_worker.config import CannotListen, ConfigError, load, load_health, load_local, load_serve
 from edge_worker.logs import set_up_logs
 from edge_worker.models_cli import add_models_commands
-from edge_worker.options import CONNECT, HEALTH, LOCAL, SERVE, Option, add_options
+from edge_worker.option import Option, add_options
+from edge_worker.options import CONNECT, HEALTH, LOCAL, SERVE
 from wire.memory import MOST_BYTES, keep_freed_memory
 
 T = TypeVar("T")

@@ -14,7 +14,8 @@ from typing import Any
 
 from edge_worker.backends.http.address import UpstreamSettings
 from edge_worker.backends.settings import BackendSettings
-from edge_worker.options import CONNECT, HEALTH, LOCAL, SERVE, read_options
+from edge_worker.option import read_options
+from edge_worker.options import CONNECT, HEALTH, LOCAL, SERVE
 from wire.limits import MAX_TOKEN_BYTES
 
 _TOKEN = re.compile(rf"[!-~]{{1,{MAX_TOKEN_BYTES}}}")

@@ -18,7 +18,8 @@ from edge_worker.models.catalogue import CATALOGUE, CatalogueModel, known_model
 from edge_worker.models.inventory import details, listing, state_of
 from edge_worker.models.registry import FoundModel, find_models
 from edge_worker.models.spec import SpecError
-from edge_worker.options import CONNECT, Option, read_options
+from edge_worker.option import Option, read_options
+from edge_worker.options import CONNECT
 
 MODELS = "models"
 _MAX_SEED = 1 << 32

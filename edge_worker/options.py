@@ -1,17 +1,10 @@
-"""The options of each command: flag, variable, default, and how a text becomes a value. Every flag has a variable.
-
-A flag beats its variable, a variable beats the default. What means the same is the same row for every command.
-"""
+"""The options of each command, and what their values may be. What means the same is the same row for every command."""
 
 from __future__ import annotations
 
-import argparse
 import re
-import socket
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from edge_worker.backends.factory import BACKENDS, DEVICE
 from edge_worker.backends.http.address import DEFAULT_SLOTS, MAX_SLOTS, parse_upstream
@@ -19,28 +12,13 @@ from edge_worker.backends.service_time import parse_service_time
 from edge_worker.backends.settings import BackendSettings
 from edge_worker.batch_rules import MAX_BATCH, MAX_WAIT_US
 from edge_worker.dialer import tunnel_url
+from edge_worker.option import SWITCH, Option
 
 _NAME = re.compile(r"[!-.0-~]{1,128}")
-_SWITCH = "true|false"
 _FORMATS = ("auto", "json", "console")
 _LEVELS = ("debug", "info", "warning", "error")
 _PIXELS = str(BackendSettings().max_pixels)
 _BODY = str(64 << 20)
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One flag, its variable, and how its text becomes a value."""
-
-    flag: str
-    variable: str
-    read: Callable[[str], Any]  # Any: each option has its own type, checked by the test of the defaults
-    default: str
-    help: str
-    group: str
-    value: str
-    """What stands for the value in the help."""
-    is_list: bool = False
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -135,13 +113,13 @@ HTTP = "the http backend"
 _ENGINE = (
     Option("backend", "BACKEND", _one_of(*BACKENDS), "opencv_dnn", "what computes", COMPUTING, "|".join(BACKENDS)),
     Option("model-dir", "MODEL_DIR", _folder, "", "model folders, or one; repeatable", COMPUTING, "FOLDER", True),
-    Option("no-embedded", "NO_EMBEDDED", _flag, "false", "leave out the shipped digit classifier", COMPUTING, _SWITCH),
+    Option("no-embedded", "NO_EMBEDDED", _flag, "false", "leave out the shipped digit classifier", COMPUTING, SWITCH),
     Option("slots", "SLOTS", _whole(1, 64), "1", "calls of one model that run at the same moment", COMPUTING, "1-64"),
     Option("threads", "THREADS", _whole(0, 256), "0", "of one inference; 0: cores / slots", COMPUTING, "0-256"),
     Option("device", "DEVICE", _device, "auto", "where tensorflow computes", COMPUTING, "auto|cpu|gpu:N"),
-    Option("require-gpu", "REQUIRE_GPU", _flag, "false", "do not start without a GPU", COMPUTING, _SWITCH),
-    Option("xla", "XLA", _flag, "false", "let tensorflow compile each network", COMPUTING, _SWITCH),
-    Option("mixed-precision", "MIXED_PRECISION", _flag, "false", "float16 where a GPU gains", COMPUTING, _SWITCH),
+    Option("require-gpu", "REQUIRE_GPU", _flag, "false", "do not start without a GPU", COMPUTING, SWITCH),
+    Option("xla", "XLA", _flag, "false", "let tensorflow compile each network", COMPUTING, SWITCH),
+    Option("mixed-precision", "MIXED_PRECISION", _flag, "false", "float16 where a GPU gains", COMPUTING, SWITCH),
     Option(
         "max-batch",
         "MAX_BATCH",
@@ -177,7 +155,7 @@ _ENGINE = (
     Option(
         "echo-service-time", "ECHO_SERVICE_TIME", parse_service_time, "0ms", "20ms, exponential:20ms, ...", ECHO, "TIME"
     ),
-    Option("echo-busy", "ECHO_BUSY", _flag, "false", "keep a core busy rather than sleep", ECHO, _SWITCH),
+    Option("echo-busy", "ECHO_BUSY", _flag, "false", "keep a core busy rather than sleep", ECHO, SWITCH),
     Option("seed", "SEED", _whole(0, 1 << 32), "0", "of random service times", ECHO, "NUMBER"),
 )
 """What computes, and how: the same for every command."""
@@ -263,59 +241,10 @@ LOCAL = (
     Option("top", "LOCAL_TOP", _whole(1, 1000), "1", "labels of each image", RUN, "1-1000"),
     Option("repeat", "LOCAL_REPEAT", _whole(1, 1_000_000), "1", "rounds over all images", RUN, "TIMES"),
     Option("concurrency", "LOCAL_CONCURRENCY", _whole(0, 256), "0", "calls at once; 0: as many as slots", RUN, "0-256"),
-    Option("json", "LOCAL_JSON", _flag, "false", "one JSON document instead of a table", RUN, _SWITCH),
+    Option("json", "LOCAL_JSON", _flag, "false", "one JSON document instead of a table", RUN, SWITCH),
     *_ENGINE,
 )
 """Of `local`."""
 
 HEALTH = _HEALTH
 """Of `health`."""
-
-
-def add_options(parser: argparse.ArgumentParser, options: Sequence[Option] = CONNECT) -> None:
-    """Adds a flag for each option. A switch may be given its value, or none for true."""
-    groups = {title: parser.add_argument_group(title) for title in dict.fromkeys(option.group for option in options)}
-    for option in options:
-        default = f", default {option.default}" if option.default and option.value != _SWITCH else ""
-        text = f"{option.help}{default} [{option.variable}]".replace("%", "%%")
-        action, optional = ("append", None) if option.is_list else ("store", "?" if option.value == _SWITCH else None)
-        groups[option.group].add_argument(
-            f"--{option.flag}",
-            action=action,
-            nargs=optional,
-            const="true" if optional else None,
-            default=None,
-            metavar=option.value,
-            help=text,
-        )
-
-
-def read_options(
-    options: Sequence[Option],
-    flags: argparse.Namespace,
-    environment: Mapping[str, str],
-    problems: dict[str, list[str]],
-) -> dict[str, Any]:  # Any: as for Option.read
-    """The value of each option, by flag. What is wrong is collected in `problems`, also by flag."""
-    given = {name: value for name, value in environment.items() if value}  # empty counts as not set
-    return {option.flag: _value(option, flags, given, problems) for option in options}
-
-
-def _value(
-    option: Option, flags: argparse.Namespace, environment: Mapping[str, str], problems: dict[str, list[str]]
-) -> Any:
-    given = getattr(flags, option.flag.replace("-", "_"))
-    source = f"--{option.flag}"
-    if given is None and option.variable in environment:
-        source, given = option.variable, environment[option.variable]
-        given = [part.strip() for part in given.split(",") if part.strip()] if option.is_list else given
-    if given is None:
-        given = [] if option.is_list else option.default or (socket.gethostname() if option.flag == "name" else "")
-    texts: Sequence[str] = given if option.is_list else [given]
-    values = []
-    for text in texts:
-        try:
-            values.append(option.read(text))
-        except ValueError as error:
-            problems.setdefault(option.flag, []).append(f"{source} = {text!r}: {error}")
-    return tuple(values) if option.is_list else (values[0] if values else None)

@@ -18,7 +18,8 @@ import uvloop
 
 from gateway import classify_cli, credentials_cli
 from gateway.app import CannotListen, Gateway
-from gateway.config import Config, ConfigError, load
+from gateway.config import Config
+from gateway.config_reader import ConfigError, load
 from gateway.files import FileError
 from gateway.logs import configure_logs
 from gateway.process import prepare_process

@@ -66,7 +66,7 @@ DOORS = {
     "numpy": ("edge_worker/backends/*", "edge_worker/models/networks/*", "edge_worker/models/digits/train.py"),
     "prometheus_client": ("gateway/metrics.py", "gateway/tallies.py"),
     "pybase64": ("gateway/http/tf_serving/request.py",),
-    "pydantic": ("gateway/config.py",),
+    "pydantic": ("gateway/config.py", "gateway/config_reader.py"),
     "requests": ("edge_worker/models/download.py",),
     "rich": ("edge_worker/models/progress.py",),
     "sklearn": ("edge_worker/models/digits/train.py",),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Config, load
+from gateway.config import Config
+from gateway.config_reader import load
 from gateway.http import head
 from gateway.http.openapi import openapi_document
 from gateway.http.routes import build_admin_app

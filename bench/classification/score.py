@@ -55,16 +55,6 @@ class Score:
     confusions: Sequence[Confusion] = field(default_factory=tuple)
     """The most frequent first, then the surest."""
 
-    @property
-    def top1_share(self) -> float:
-        """From 0 to 1."""
-        return self.top1 / self.labelled
-
-    @property
-    def top5_share(self) -> float:
-        """From 0 to 1."""
-        return self.top5 / self.labelled
-
 
 def score(results: Sequence[Result], most_confusions: int) -> Score | None:
     """None when not a single answer has a truth to be compared with."""

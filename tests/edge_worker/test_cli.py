@@ -13,7 +13,8 @@ import pytest
 
 from edge_worker import cli
 from edge_worker.backends.base import BackendLost
-from edge_worker.options import CONNECT, HEALTH, LOCAL, SERVE, Option
+from edge_worker.option import Option
+from edge_worker.options import CONNECT, HEALTH, LOCAL, SERVE
 
 PAGE = Path(__file__).parents[2] / "docs/reference/command-line.md"
 COMMANDS: dict[str, Sequence[Option]] = {"connect": CONNECT, "serve": SERVE, "health": HEALTH, "local": LOCAL}

@@ -10,7 +10,8 @@ import pytest
 from edge_worker.backends.http.address import Upstream
 from edge_worker.backends.service_time import parse_service_time
 from edge_worker.config import ConfigError, WorkerConfig, load
-from edge_worker.options import CONNECT, add_options
+from edge_worker.option import add_options
+from edge_worker.options import CONNECT
 
 SECRET = "eyJhbGciOi.secret.part"
 REQUIRED = {"GATEWAY_URL": "wss://g:8443", "TOKEN": SECRET}
@@ -18,7 +19,7 @@ REQUIRED = {"GATEWAY_URL": "wss://g:8443", "TOKEN": SECRET}
 
 def parse(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    add_options(parser)
+    add_options(parser, CONNECT)
     return parser.parse_args(arguments)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import ConfigError, DirectWorker, load
+from gateway.config import DirectWorker
+from gateway.config_reader import ConfigError, load
 
 HOWTO = Path(__file__).parents[2] / "docs/howto/direct-workers.md"
 

@@ -103,8 +103,8 @@ def test_a_bad_picture_fails_alone(stack: Stack, tmp_path: Path) -> None:
 
 def test_a_gateway_without_a_worker_is_waited_for(stack: Stack, wait_until: Callable[..., float]) -> None:
     """503 is tried again when the answer says; a worker that comes meanwhile answers."""
-    stack.kill_worker("worker-1")
-    stack.kill_worker("worker-2")
+    stack.workers.pop("worker-1").kill()
+    stack.workers.pop("worker-2").kill()
     wait_until(lambda: stack.ready_workers("digits") == 0, "both are missed")
     before = len(stack.gateway.events("request"))
     client = subprocess.Popen(

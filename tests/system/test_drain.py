@@ -43,7 +43,7 @@ def serving(stack: Stack) -> Stack:
     if stack.gateway.is_stopping:
         stack.gateway.stop()
         for name in list(stack.workers):  # they would come back by themselves, each time after a longer wait
-            stack.kill_worker(name)
+            stack.workers.pop(name).kill()
         stack.start_gateway(stack.port, DISPATCH__PROBE_IDLE_S=0)
     for name in ("worker-1", "worker-2"):
         if name not in stack.workers:

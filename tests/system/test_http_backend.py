@@ -448,7 +448,7 @@ def test_a_server_that_is_down_and_comes_back(stack: Stack, wait_until: WaitUnti
             stack.wait_ready("other", 1)
             assert stack.request("GET", "/tunnel/other/")[0] == 200
     finally:
-        stack.kill_worker("worker-2")
+        stack.workers.pop("worker-2").kill()
 
 
 def test_workers_share_a_service(stack: Stack) -> None:
@@ -477,8 +477,8 @@ def test_workers_share_a_service(stack: Stack) -> None:
             two.stop_listening()
             assert {stack.request("GET", "/tunnel/shared/")[0] for _ in range(10)} == {200}
         finally:
-            stack.kill_worker("worker-2")
-            stack.kill_worker("worker-3")
+            stack.workers.pop("worker-2").kill()
+            stack.workers.pop("worker-3").kill()
 
 
 def test_a_drain_waits_for_streams(stack: Stack, client: TlsClient) -> None:

@@ -12,10 +12,11 @@ START = """
 import argparse, asyncio, sys
 from edge_worker.app import Worker
 from edge_worker.config import load
-from edge_worker.options import add_options
+from edge_worker.option import add_options
+from edge_worker.options import CONNECT
 
 parser = argparse.ArgumentParser()
-add_options(parser)
+add_options(parser, CONNECT)
 async def main():
     worker = Worker(load(parser.parse_args(sys.argv[1:]), {}))
     worker.stop()  # it starts its backend and its links, is told to go, and goes

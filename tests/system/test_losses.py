@@ -55,7 +55,7 @@ async def test_sigkill_gives_no_client_an_error(digits: Stack) -> None:
     """Of 50 requests in flight over three OpenCV workers, none fails when one worker is killed."""
     async with Load(digits, "/inference/digits", SAMPLE, in_flight=IN_FLIGHT) as load:
         await load.wait_answers(200)
-        digits.kill_worker("worker-2")
+        digits.workers.pop("worker-2").kill()
         await load.wait_answers(200)
     assert load.failures() == []
     assert {outcome.worker for outcome in load.outcomes} == set(WORKERS)
@@ -69,7 +69,7 @@ async def test_sigkill_in_the_middle_of_jobs(echo: Stack) -> None:
         await load.wait_answers(100)
         running = next(one for one in echo.workers_view() if one["worker"] == "worker-2")["models"][0]["running"]
         killed_at = time.monotonic()
-        echo.kill_worker("worker-2")
+        echo.workers.pop("worker-2").kill()
         await load.wait_answers(100)
     assert running > 0, "with 50 in flight over 12 slots every worker has some"
     assert load.failures() == []

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from gateway.config import DISPATCH_BOUNDS, Config, ConfigError, load, sections_of
+from gateway.config import DISPATCH_BOUNDS, Config, sections_of
+from gateway.config_reader import ConfigError, load
 from gateway.dispatch.settings import DispatchSettings
 
 
