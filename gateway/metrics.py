@@ -94,7 +94,7 @@ class Metrics:
 
     # ---- dispatch.observer.Observer
 
-    def job_assigned(self, job: Job, worker: str, reason: str, queue_s: float) -> None:
+    def job_assigned(self, job: Job, worker: str, queue_s: float) -> None:
         """Counts by model and worker."""
         self.assigned.add(job.model, worker)
 

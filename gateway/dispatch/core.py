@@ -17,28 +17,13 @@ from gateway.dispatch.effects import Assigned, CloseLink, Effect, Expired, Failu
 from gateway.dispatch.fleet import Fleet, Verdict, Worker
 from gateway.dispatch.model import Job, Link, LoadReport, ModelOffer
 from gateway.dispatch.observer import Observer
-from gateway.dispatch.policies import Assign, Decision, Policy, Wait, make_policy
+from gateway.dispatch.policies import Assign, Policy, Reject, Wait, make_policy
 from gateway.dispatch.pool import Pool
 from gateway.dispatch.queue import ANYWHERE, Lane, ModelQueue, Stage, Ticket
 from gateway.dispatch.replica import Replica
+from gateway.dispatch.retry import failure_error, is_retried
 from gateway.dispatch.settings import DispatchSettings
-from gateway.errors import (
-    DeadlineExceeded,
-    Draining,
-    GatewayError,
-    NoWorker,
-    QueueFull,
-    UnknownModel,
-    WorkerFailed,
-    WorkerLost,
-)
-
-MAX_LOSSES = 1
-"""Attempts that may be lost or fail and still be made up for: a job goes once more to another worker, and not twice,
-or one that kills workers would kill them all."""
-
-MAX_REFUSALS = 4
-"""Refusals cost nothing at the worker, so a rolling restart may give several; still bounded, or two would spin."""
+from gateway.errors import DeadlineExceeded, Draining, GatewayError, NoWorker, QueueFull, UnknownModel
 
 LOOKED_AT = 1000
 """Workers whose probes are looked for in one tick, about: with 5,000 of them, each has its turn after 1.5 s."""
@@ -100,14 +85,16 @@ class Core:
         replica = self._give_back(ticket, _VERDICTS[failure], None, now)
         ticket.refusals += failure is Failure.REFUSED
         ticket.losses += failure is not Failure.REFUSED
-        if now >= ticket.deadline or not may_retry or not self._may_retry(ticket, failure, replica):
-            error = self._failure_error(ticket, failure, detail, now)
+        pool = self.fleet.pools[ticket.job.model]
+        if now >= ticket.deadline or not may_retry or not is_retried(ticket, failure, replica, pool):
+            error = failure_error(ticket, failure, detail, now, self._settings.retry_after_min_s)
             self._end(ticket, error.code)
             return error
         self._observer.job_retried(ticket.job, replica.worker, f"{failure.value}: {detail}")
         ticket.stage, ticket.queued_at = Stage.QUEUED, now
         ticket.lane = ticket.lane._replace(excluded=ticket.lane.excluded | {replica.worker})
         self._queues[ticket.job.model].push(ticket)
+        self._changed[ticket.job.model] = None
         return None
 
     def cancel(self, ticket: Ticket, outcome: str, now: float) -> bool:
@@ -169,8 +156,10 @@ class Core:
         """When `advance` is wanted next if nothing happens; None when there is nothing to watch."""
         if not self.fleet.workers and not self._live:
             return None
-        deadline = self._deadlines[0][0] if self._deadlines else math.inf
-        return min(self._next_tick, deadline, *self._reconsider.values())
+        when = self._next_tick
+        if self._deadlines and self._deadlines[0][0] < when:
+            when = self._deadlines[0][0]
+        return min(when, *self._reconsider.values()) if self._reconsider else when
 
     def advance(self, now: float) -> list[Effect]:
         """Makes every assignment that can be made, and returns what is to be done, in order."""
@@ -194,8 +183,9 @@ class Core:
             return
         pool = self.fleet.pools[model]
         blocked: dict[Lane, float] = {}
-        while (ticket := queue.head(blocked)) is not None:
-            decision = self._choose(ticket, pool, queue.jobs, now)
+        while queue.jobs and (ticket := queue.head(blocked)) is not None:
+            able = pool.without(ticket.lane.excluded, now) if ticket.lane.excluded else pool
+            decision = self._policy.choose(ticket.job, able, queue.jobs, now)
             if isinstance(decision, Wait):
                 blocked[ticket.lane] = decision.until
                 continue
@@ -205,22 +195,16 @@ class Core:
         if blocked and (until := min(blocked.values())) < math.inf:
             self._reconsider[model] = until
 
-    def _choose(self, ticket: Ticket, pool: Pool, waiting: int, now: float) -> Decision:
-        if ticket.lane.excluded:
-            pool = pool.without(ticket.lane.excluded, now)
-        return self._policy.choose(ticket.job, pool, waiting, now)
-
-    def _act(self, ticket: Ticket, decision: Decision, now: float) -> None:
+    def _act(self, ticket: Ticket, decision: Assign | Reject, now: float) -> None:
         waited_s = now - ticket.queued_at
         ticket.queue_s += waited_s
         if isinstance(decision, Assign):
             ticket.stage, ticket.replica, ticket.assigned_at = Stage.RUNNING, decision.replica, now
             ticket.attempts += 1
             self.fleet.claim(decision.replica, now)
-            self._observer.job_assigned(ticket.job, decision.replica.worker, decision.reason, waited_s)
-            self._effects.append(Assigned(ticket, decision.reason))
+            self._observer.job_assigned(ticket.job, decision.replica.worker, waited_s)
+            self._effects.append(Assigned(ticket, decision))
         else:
-            assert not isinstance(decision, Wait)
             self._reject(ticket, decision.error)
 
     def _queue_for(self, job: Job, now: float) -> ModelQueue:
@@ -253,28 +237,10 @@ class Core:
         assert ticket.stage is Stage.RUNNING, ticket
         assert ticket.replica is not None, ticket
         self.fleet.release(ticket.replica, verdict, service_s, now)
-        self._changed[ticket.job.model] = None
+        model = ticket.job.model
+        if self._queues[model].jobs or model in self._reconsider:  # else there is nothing to assign
+            self._changed[model] = None
         return ticket.replica
-
-    def _may_retry(self, ticket: Ticket, failure: Failure, replica: Replica) -> bool:
-        if not ticket.job.body.is_replayable or ticket.losses > MAX_LOSSES or ticket.refusals > MAX_REFUSALS:
-            return False
-        if failure is not Failure.REFUSED and not ticket.job.may_repeat:
-            return False
-        if failure is not Failure.FAILED:
-            return True
-        pool = self.fleet.pools[ticket.job.model]  # a failed engine may fail again: only another worker is worth a try
-        return pool.ready_count > int(replica.takes_jobs)
-
-    def _failure_error(self, ticket: Ticket, failure: Failure, detail: str, now: float) -> GatewayError:
-        worker = ticket.replica.worker if ticket.replica is not None else ""
-        if now >= ticket.deadline:
-            return DeadlineExceeded(f"the deadline passed on worker {worker}: {detail}")
-        if failure is Failure.REFUSED:
-            return NoWorker(f"every worker asked refused: {detail}", retry_after_s=self._settings.retry_after_min_s)
-        if failure is Failure.LOST:
-            return WorkerLost(f"worker {worker} was lost before it answered: {detail}")
-        return WorkerFailed(f"worker {worker} failed: {detail}")
 
     def _end(self, ticket: Ticket, outcome: str) -> None:
         ticket.stage = Stage.ENDED

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from gateway.dispatch.model import Link
+from gateway.dispatch.policies import Assign
 from gateway.dispatch.queue import Ticket
 from gateway.dispatch.replica import Replica
 from gateway.errors import GatewayError
@@ -20,10 +21,10 @@ class Failure(Enum):
 
 
 class Assigned(NamedTuple):
-    """Send the job over `ticket.replica.link`; end with answered, failed or cancel."""
+    """Send the job over `decision.replica.link`; end with answered, failed or cancel."""
 
     ticket: Ticket
-    reason: str
+    decision: Assign
 
 
 class Rejected(NamedTuple):

@@ -6,28 +6,21 @@ a verdict; readiness comes from real inferences alone (probes and jobs), never f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from gateway.dispatch.credits import count_credits
 from gateway.dispatch.estimator import Estimator, is_plausible
 from gateway.dispatch.model import Link, LoadReport, ModelOffer
 from gateway.dispatch.observer import Observer
 from gateway.dispatch.pool import Pool, Rank
+from gateway.dispatch.probing import is_probe_due
 from gateway.dispatch.replica import MOVES, Replica, State
 from gateway.dispatch.settings import DispatchSettings
 
 WEDGED_FACTOR = 10
 """A job that dies at its deadline after this many times the worker's usual service counts as the worker's failure."""
-
-RUN_SPREADS = 2
-"""Share by which a round trip may hold more jobs than its average, in spreads over service time. With 0 a distant
-worker idles after every run of short jobs; from 3 on, jobs stand behind a long one that others could have done."""
-
-IDLE_PROBES_PER_S = 200
-"""Probes of one model's idle workers at most. Where more are ready than this times `probe_idle_s`, each is asked less
-often: it gets a job as much less often too, and 5,000 of them would cost the gateway a quarter of a core."""
 
 NEAR_BEST = 1.01
 """An estimate this near to the best of its pool has decayed: moving it on for ever would move all of them each tick."""
@@ -144,7 +137,7 @@ class Fleet:
         replica.moved_at = now
         if verdict is Verdict.ANSWERED:
             replica.answered += 1
-            replica.allowance += replica.allowance < self._most_credits(replica)
+            replica.allowance += replica.allowance < replica.most_credits
             self._heard(replica, service_s, now)
         elif verdict is not Verdict.NONE:
             if verdict is Verdict.REFUSED:
@@ -164,7 +157,7 @@ class Fleet:
         if worker.draining or any(replica.is_probed_now for replica in replicas):
             return None
         for replica in replicas:
-            if self._is_probe_due(replica, now):
+            if is_probe_due(replica, self.pools[replica.offer.name], self._settings.probe_idle_s, now):
                 replica.is_probed_now = True
                 return replica
         return None
@@ -227,7 +220,7 @@ class Fleet:
         return replica
 
     def _apply_offer(self, replica: Replica, offer: ModelOffer, now: float) -> None:
-        replica.offer = offer
+        replica.offer, replica.is_service = offer, offer.is_service
         failure = offer.failure or ("" if offer.slots > 0 else "the worker announced no slots")
         if failure and replica.state is not State.BROKEN:
             self._move(replica, State.BROKEN, failure)
@@ -255,28 +248,10 @@ class Fleet:
         self._observer.worker_changed(replica.worker, replica.offer.name, state.value, reason)
 
     def _place(self, replica: Replica, now: float) -> None:
-        if replica.state is not State.GONE:
-            self._count_credits(replica)
-            self.pools[replica.offer.name].place(replica, now)
-
-    def _count_credits(self, replica: Replica) -> None:
         if replica.state is State.READY:
-            replica.rtt_s = replica.link.rtt_s
-            replica.base_s = replica.service_s + replica.rtt_s
-            trusted = replica.offer.slots if replica.offer.is_service else replica.allowance
-            replica.credits = min(trusted, self._most_credits(replica))
-            replica.width = min(replica.offer.slots, replica.credits)
-
-    def _most_credits(self, replica: Replica) -> int:
-        """Its slots, and one more for each job it could finish while an answer and the next job are on their way.
-
-        Where jobs vary, short ones come in runs, and a few more are needed (RUN_SPREADS).
-        """
-        if not replica.rtt_s:
-            return replica.offer.slots
-        variation = replica.spread_s / replica.service_s
-        ahead = math.ceil(replica.rtt_s / replica.service_s * (1 + RUN_SPREADS * variation))
-        return replica.offer.slots + min(ahead, self._settings.max_credits_ahead)
+            count_credits(replica, self._settings.max_credits_ahead)
+        if replica.state is not State.GONE:
+            self.pools[replica.offer.name].place(replica, now)
 
     def _heard(self, replica: Replica, service_s: float | None, now: float) -> None:
         if replica.failures:
@@ -286,19 +261,6 @@ class Fleet:
                 replica.service_s, replica.spread_s, service_s, now - replica.heard_at
             )
         replica.heard_at = now
-
-    def _is_probe_due(self, replica: Replica, now: float) -> bool:
-        if replica.state is State.PROBING:
-            return now >= replica.probe_at
-        if replica.state is State.EJECTED:
-            return now >= replica.ejected_until
-        return replica.state is State.READY and not replica.outstanding and self._is_long_idle(replica, now)
-
-    def _is_long_idle(self, replica: Replica, now: float) -> bool:
-        idle_s = self._settings.probe_idle_s
-        if not idle_s or now < max(replica.heard_at + idle_s, replica.probe_at):
-            return False
-        return now >= replica.heard_at + self.pools[replica.offer.name].ready_count / IDLE_PROBES_PER_S
 
     def _probe_failed(self, replica: Replica, reason: str, now: float) -> None:
         replica.probe_at = now + self._settings.probe_retry_s

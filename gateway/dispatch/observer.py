@@ -13,7 +13,7 @@ from gateway.dispatch.model import Job
 class Observer(Protocol):
     """Counted by `ended` alone, every job appears exactly once; the other calls say what happened on the way."""
 
-    def job_assigned(self, job: Job, worker: str, reason: str, queue_s: float) -> None:
+    def job_assigned(self, job: Job, worker: str, queue_s: float) -> None:
         """A worker was chosen; `queue_s` is this attempt's wait, in seconds."""
 
     def job_retried(self, job: Job, worker: str, reason: str) -> None:
@@ -30,7 +30,7 @@ class Observer(Protocol):
 class NullObserver:
     """Counts nothing."""
 
-    def job_assigned(self, job: Job, worker: str, reason: str, queue_s: float) -> None: ...
+    def job_assigned(self, job: Job, worker: str, queue_s: float) -> None: ...
 
     def job_retried(self, job: Job, worker: str, reason: str) -> None: ...
 

@@ -43,8 +43,14 @@ class Ranking:
     def __iter__(self) -> Iterator[Replica]:
         return (entry[2] for entry in self._entries)
 
-    def add(self, replica: Replica, now: float) -> None:
+    def put(self, replica: Replica, now: float) -> None:
+        """At its place of now, wherever it stood."""
         key = self._rank(replica, now)
+        stored = self._keys.get(replica)
+        if stored == key:
+            return
+        if stored is not None:
+            del self._entries[bisect_left(self._entries, (stored, replica.index))]
         self._keys[replica] = key
         insort(self._entries, (key, replica.index, replica))
 
@@ -65,8 +71,7 @@ class Ranking:
                 return None
             if self._rank(replica, now) <= key:
                 return key, replica
-            self.discard(replica)
-            self.add(replica, now)
+            self.put(replica, now)
         return None
 
     def count_below(self, rank: float) -> int:
@@ -117,13 +122,20 @@ class Pool:
         for ranking in (self.idle, self.ahead, self.full):
             yield from ranking
 
+    def sample(self) -> Replica | None:
+        """One that is ready, if there is any, else one that is here; None where nobody is."""
+        ranking = self.idle or self.ahead or self.full
+        return ranking[0] if ranking else next(iter(self.replicas.values()), None)
+
     def place(self, replica: Replica, now: float) -> None:
         """Puts the replica where its counts say, or takes it out if it takes no jobs. Call after every change of it."""
-        if (tier := self._tiers.pop(replica, None)) is not None:
-            tier.discard(replica)
-        if replica.takes_jobs:
-            tier = self._tiers[replica] = self._tier(replica)
-            tier.add(replica, now)
+        tier, stood_in = self._tier(replica), self._tiers.get(replica)
+        if stood_in is not None and tier is not stood_in:
+            stood_in.discard(replica)
+            del self._tiers[replica]
+        if tier is not None:
+            self._tiers[replica] = tier
+            tier.put(replica, now)
             self.absent_since = None
         elif self.absent_since is None and not self.ready_count:
             self.absent_since = now
@@ -148,7 +160,9 @@ class Pool:
             rest.place(replica, now)
         return rest
 
-    def _tier(self, replica: Replica) -> Ranking:
+    def _tier(self, replica: Replica) -> Ranking | None:
+        if not replica.takes_jobs:
+            return None
         if replica.outstanding < replica.width:
             return self.idle
         return self.ahead if replica.outstanding < replica.credits else self.full

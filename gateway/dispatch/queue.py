@@ -79,6 +79,8 @@ class ModelQueue:
     def __init__(self, max_jobs: int, max_bytes: int) -> None:
         self._max_jobs = max_jobs
         self._max_bytes = max_bytes
+        self._alone: Ticket | None = None
+        """The job that found nobody waiting, until another comes: most leave as they come, and need no lane."""
         self._lanes: dict[Lane, _Lines] = {}
         self.jobs = 0
         self.bytes = 0
@@ -92,14 +94,25 @@ class ModelQueue:
     def push(self, ticket: Ticket) -> None:
         """At the end of its priority in its lane. The bounds are the caller's to ask for: a job that comes back from a
         worker was accepted, and stands before the other lanes by its number."""
-        self._line(ticket)[ticket] = None
-        self._count(ticket, 1)
+        if not self.jobs:
+            self._alone = ticket
+        else:
+            if self._alone is not None:
+                self._line_up(self._alone)
+                self._alone = None
+            self._line_up(ticket)
+        self.jobs += 1
+        self.bytes += ticket.job.queued_bytes
 
     def remove(self, ticket: Ticket) -> None:
+        self.jobs -= 1
+        self.bytes -= ticket.job.queued_bytes
+        if ticket is self._alone:
+            self._alone = None
+            return
         lines = self._lanes[ticket.lane]
         line = lines[ticket.job.priority]
         del line[ticket]
-        self._count(ticket, -1)
         if not line:
             del lines[ticket.job.priority]
             if not lines:
@@ -107,7 +120,9 @@ class ModelQueue:
 
     def head(self, blocked: Collection[Lane] = ()) -> Ticket | None:
         """The next job in order, of the lanes that are not blocked."""
-        best = None
+        best = self._alone
+        if best is not None:
+            return None if blocked and best.lane in blocked else best
         for lane, lines in self._lanes.items():
             if lane in blocked:
                 continue
@@ -119,13 +134,12 @@ class ModelQueue:
     def take_all(self) -> list[Ticket]:
         """Empties the queue, in order."""
         tickets = [ticket for lines in self._lanes.values() for line in lines.values() for ticket in line]
+        if self._alone is not None:
+            tickets.append(self._alone)
+        self._alone = None
         self._lanes.clear()
         self.jobs = self.bytes = 0
         return sorted(tickets, key=lambda ticket: ticket.place)
 
-    def _line(self, ticket: Ticket) -> OrderedDict[Ticket, None]:
-        return self._lanes.setdefault(ticket.lane, {}).setdefault(ticket.job.priority, OrderedDict())
-
-    def _count(self, ticket: Ticket, sign: int) -> None:
-        self.jobs += sign
-        self.bytes += sign * ticket.job.queued_bytes
+    def _line_up(self, ticket: Ticket) -> None:
+        self._lanes.setdefault(ticket.lane, {}).setdefault(ticket.job.priority, OrderedDict())[ticket] = None

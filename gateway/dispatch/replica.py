@@ -51,6 +51,8 @@ class Replica:
     offer: ModelOffer
     index: int
     """Order of arrival in the fleet; breaks ties, and makes every choice repeatable."""
+    is_service: bool = False
+    """As the offer says (`ModelOffer.is_service`)."""
     state: State = State.PROBING
     reason: str = "not yet probed"
     """Why it is in this state, for operators."""
@@ -66,8 +68,10 @@ class Replica:
     """Jobs assigned and not yet given back."""
     allowance: int = 1
     """Slow start: most credits it is trusted with; one more with each success."""
+    most_credits: int = 0
+    """slots + ceil(round trip / service): what `allowance` may grow to."""
     credits: int = 0
-    """Most jobs it may hold at once: min(allowance, slots + ceil(round trip / service))."""
+    """Most jobs it may hold at once: min(allowance, most_credits)."""
     width: int = 0
     """Most jobs it is expected to run at once: min(slots, credits)."""
     moved_at: float = 0.0

@@ -41,7 +41,7 @@ def test_counts_what_dispatch_and_tunnels_report() -> None:
     """The observer's calls become series by model, worker, outcome and state."""
     metrics = Metrics()
     job = make_job("digits")
-    metrics.job_assigned(job, "w1", "idle", 0.1)
+    metrics.job_assigned(job, "w1", 0.1)
     metrics.job_retried(job, "w1", "lost")
     metrics.job_ended(job, "answered", "w2")
     metrics.worker_changed("w1", "digits", "ready", "an inference succeeded")

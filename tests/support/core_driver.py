@@ -18,13 +18,13 @@ class RecordingObserver:
     """Remembers what it is told."""
 
     def __init__(self) -> None:
-        self.assigned: list[tuple[str, str, str]] = []
+        self.assigned: list[tuple[str, str]] = []
         self.retried: list[str] = []
         self.ended: list[tuple[str, str, str]] = []
         self.changes: list[tuple[str, str, str, str]] = []
 
-    def job_assigned(self, job: Job, worker: str, reason: str, queue_s: float) -> None:
-        self.assigned.append((job.id, worker, reason))
+    def job_assigned(self, job: Job, worker: str, queue_s: float) -> None:
+        self.assigned.append((job.id, worker))
 
     def job_retried(self, job: Job, worker: str, reason: str) -> None:
         self.retried.append(job.id)
@@ -46,6 +46,8 @@ class CoreDriver:
         self.core = Core(self.settings, self.observer, now=self.now)
         self.running: list[Ticket] = []
         """Assigned and not yet ended, in order."""
+        self.reasons: list[str] = []
+        """Why each job went where it did, in order."""
         self.errors: dict[Ticket, GatewayError | None] = {}
         """What tickets were answered with; None for a deadline."""
         self.probes: list[Replica] = []
@@ -132,8 +134,9 @@ class CoreDriver:
 
     def _note(self, effect: Effect) -> None:
         match effect:
-            case Assigned(ticket):
+            case Assigned(ticket, decision):
                 self.running.append(ticket)
+                self.reasons.append(decision.reason)
             case Rejected(ticket, error):
                 self.errors[ticket] = error
             case Expired(ticket):

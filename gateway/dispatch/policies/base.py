@@ -19,14 +19,28 @@ class Assign(NamedTuple):
     """Give the job to this replica now. It has a free credit."""
 
     replica: Replica
-    reason: str
+    why: str
+    """With a `{}` for each of `values`: few reasons are ever read, so none is written out before that."""
+    values: tuple[object, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """Why, in words."""
+        return self.why.format(*self.values)
 
 
 class Wait(NamedTuple):
     """Keep the job. It is asked again at the next change of the model's workers or queue, at latest at `until`."""
 
-    reason: str
+    why: str
+    """As in Assign."""
+    values: tuple[object, ...] = ()
     until: float = math.inf
+
+    @property
+    def reason(self) -> str:
+        """Why, in words."""
+        return self.why.format(*self.values)
 
 
 class Reject(NamedTuple):

@@ -21,4 +21,5 @@ class LeastConn:
         found = pool.idle.first(now) or pool.ahead.first(now)  # an idle one has under 1 a slot, the others 1 and more
         if found is None:
             return NO_CREDIT
-        return Assign(found[1], f"least_conn: {found[1].outstanding} outstanding on {found[1].width} slots")
+        replica = found[1]
+        return Assign(replica, "least_conn: {} outstanding on {} slots", (replica.outstanding, replica.width))

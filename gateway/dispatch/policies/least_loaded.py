@@ -36,7 +36,7 @@ class LeastLoaded:
     def rank(self, replica: Replica, now: float) -> float:
         if replica.outstanding < replica.width:
             # The slots of a service are no engines of their own: what runs there slows what comes.
-            return replica.base_s * (1 + replica.outstanding if replica.offer.is_service else 1)
+            return replica.base_s * (1 + replica.outstanding) if replica.is_service else replica.base_s
         return replica.starts_at(now) + replica.base_s
 
     def choose(self, job: Job, pool: Pool, waiting: int, now: float) -> Decision:
@@ -45,10 +45,11 @@ class LeastLoaded:
             return NO_CREDIT
         cost_s, replica = found
         # Nobody knows when a stream ends: for a service, nothing is kept for one that is full.
-        busy = None if replica.offer.is_service else pool.full.first(now, below=now + cost_s)
+        busy = None if replica.is_service else pool.full.first(now, below=now + cost_s)
         if busy is not None and (wait := self._wait_for(pool, busy, cost_s, waiting, now)):
             return wait
-        return Assign(replica, f"least_loaded: {1e3 * cost_s:.1f} ms, {1e3 * replica.base_s:.1f} of it its own")
+        costs_ms = (1e3 * cost_s, 1e3 * replica.base_s)
+        return Assign(replica, "least_loaded: {:.1f} ms, {:.1f} of it its own", costs_ms)
 
     def _soonest_open(self, pool: Pool, now: float) -> tuple[float, Replica] | None:
         idle = pool.idle.first(now)
@@ -72,7 +73,8 @@ class LeastLoaded:
         # Half: overdue work gets dearer by a second each second while the work of an open, busy worker gets less.
         lasts_s = (cost_s - (answered_at - now)) / 2
         return Wait(
-            f"least_loaded: {faster} busy but faster, {1e3 * last_s:.1f} ms against {1e3 * cost_s:.1f} on an idle one",
+            "least_loaded: {} busy but faster, {:.1f} ms against {:.1f} on an idle one",
+            (faster, 1e3 * last_s, 1e3 * cost_s),
             until=now + max(lasts_s, _RECONSIDER_S),
         )
 

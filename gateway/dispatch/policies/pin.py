@@ -23,7 +23,7 @@ class Pin(LeastLoaded):
             error = UnknownWorker(f"no worker named {job.pin!r} serves model {job.model!r}")
             return Reject(error, f"pin: {error.detail}")
         if not replica.takes_jobs:
-            return Wait(f"pin: {job.pin} takes no jobs ({replica.reason})")
+            return Wait("pin: {} takes no jobs ({})", (job.pin, replica.reason))
         if replica.outstanding >= replica.credits:
-            return Wait(f"pin: every credit of {job.pin} is taken")
-        return Assign(replica, f"pin: the request names {job.pin}")
+            return Wait("pin: every credit of {} is taken", (job.pin,))
+        return Assign(replica, "pin: the request names {}", (job.pin,))

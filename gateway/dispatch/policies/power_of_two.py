@@ -31,4 +31,4 @@ class PowerOfTwo:
             return NO_CREDIT
         drawn = [pool.open_at(position) for position in self._rng.sample(range(count), min(2, count))]
         best = min(drawn, key=lambda replica: replica.outstanding / replica.width)
-        return Assign(best, f"power_of_two: {best.outstanding} outstanding, the fewest of {len(drawn)} drawn")
+        return Assign(best, "power_of_two: {} outstanding, the fewest of {} drawn", (best.outstanding, len(drawn)))

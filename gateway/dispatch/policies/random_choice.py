@@ -26,4 +26,4 @@ class RandomChoice:
         count = pool.open_count
         if not count:
             return NO_CREDIT
-        return Assign(pool.open_at(self._rng.randrange(count)), f"random: one of {count}")
+        return Assign(pool.open_at(self._rng.randrange(count)), "random: one of {}", (count,))

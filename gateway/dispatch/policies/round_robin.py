@@ -22,4 +22,4 @@ class RoundRobin:
         if not heads:
             return NO_CREDIT
         turn, replica = min(heads, key=lambda head: (head[0], head[1].index))
-        return Assign(replica, f"round_robin: its last turn was {pool.turns - int(turn)} turns ago")
+        return Assign(replica, "round_robin: its last turn was {} turns ago", (pool.turns - int(turn),))

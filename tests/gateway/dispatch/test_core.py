@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.dispatch.core import MAX_REFUSALS
 from gateway.dispatch.effects import Failure
 from gateway.dispatch.model import Priority
+from gateway.dispatch.retry import MAX_REFUSALS
 from gateway.errors import DeadlineExceeded, Draining, NoWorker, QueueFull, UnknownModel, WorkerFailed, WorkerLost
 from tests.support.core_driver import CoreDriver
 from tests.support.fake_link import FakeBody, FakeLink

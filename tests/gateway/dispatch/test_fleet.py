@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from gateway.dispatch import core, fleet
+from gateway.dispatch import core, probing
 from gateway.dispatch.effects import Failure
 from gateway.dispatch.fleet import Verdict
 from gateway.dispatch.model import LoadReport
@@ -73,7 +73,7 @@ def test_idle_worker_is_probed() -> None:
 
 def test_many_idle_workers_share_the_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there are more than can be probed each 3 s, each is probed as often as all of them may be."""
-    monkeypatch.setattr(fleet, "IDLE_PROBES_PER_S", 1)
+    monkeypatch.setattr(probing, "IDLE_PROBES_PER_S", 1)
     driver = CoreDriver(probe_idle_s=3.0)
     for number in range(5):
         driver.add(f"w{number}")

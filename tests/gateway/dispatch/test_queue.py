@@ -49,6 +49,21 @@ def test_blocked_lane() -> None:
     assert queue.head(blocked={pinned.lane, free.lane}) is None
 
 
+def test_one_that_waits_alone() -> None:
+    """A job that waits alone can be blocked, taken and cancelled like any other, and keeps its place when more come."""
+    alone = make_ticket(1, lane=Lane(pin="a"), queued_bytes=10)
+    queue = filled(alone)
+    assert (queue.head(), queue.head(blocked={alone.lane}), queue.jobs, queue.bytes) == (alone, None, 1, 10)
+    queue.remove(alone)
+    assert (queue.head(), queue.jobs, queue.bytes) == (None, 0, 0)
+    queue.push(alone)
+    queue.push(make_ticket(2, lane=Lane(pin="a")))
+    assert in_order(queue) == [1, 2]
+    queue.push(alone)
+    assert queue.take_all() == [alone]
+    assert queue.head() is None
+
+
 def test_job_that_comes_back() -> None:
     """A job that comes back from a worker stands before all others of its priority, and over the bound if need be."""
     queue = filled(make_ticket(2), make_ticket(3), make_ticket(4, high=True), max_jobs=3)
