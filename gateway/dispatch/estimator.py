@@ -26,7 +26,8 @@ def measured_service_s(worker_s: Mapping[str, float]) -> float | None:
     None if it measured nothing, or nothing that can be believed: the numbers come from the worker.
     """
     steps = [seconds for name, seconds in worker_s.items() if name != _WAITING]
-    return sum(steps) if steps and is_plausible(sum(steps)) else None
+    service_s = sum(steps)
+    return service_s if steps and is_plausible(service_s) else None
 
 
 def is_plausible(service_s: float) -> bool:

@@ -19,6 +19,7 @@ from gateway.dispatch.estimator import measured_service_s
 from gateway.dispatch.model import ExchangeError, ExchangeFailed, ExchangeRefused, Held, Job, Metadata, Reply
 from gateway.dispatch.queue import Ticket
 from gateway.dispatch.replica import Replica
+from gateway.dispatch.scope import Scope
 from gateway.errors import DeadlineExceeded, GatewayError
 
 
@@ -31,14 +32,26 @@ class Shell(Protocol):
     def ended(self, ticket: Ticket) -> None:
         """They are not any more."""
 
-    def advance(self) -> None:
+    def advance(self, now: float) -> None:
         """Does what the core wants done after a change."""
 
 
 class Exchange:
     """What `Dispatcher.exchange` returns. The job is submitted when it is entered."""
 
-    __slots__ = ("_chosen", "_clock", "_core", "_hold_bytes", "_job", "_link", "_reply", "_scope", "_shell", "_ticket")
+    __slots__ = (
+        "_choice",
+        "_clock",
+        "_core",
+        "_hold_bytes",
+        "_job",
+        "_link",
+        "_reply",
+        "_scope",
+        "_shell",
+        "_ticket",
+        "_waiter",
+    )
 
     def __init__(self, job: Job, core: Core, clock: Clock, shell: Shell, hold_bytes: int) -> None:
         """An answer that declares a length up to `hold_bytes` is read whole before it is anybody's."""
@@ -47,10 +60,12 @@ class Exchange:
         self._clock = clock
         self._shell = shell
         self._hold_bytes = hold_bytes
-        self._scope = asyncio.timeout(None)
+        self._scope = Scope()
         """Ends the exchange at its deadline."""
-        self._chosen: asyncio.Future[Replica | GatewayError] = asyncio.Future()
-        """Where the job goes, or why nowhere."""
+        self._choice: Replica | GatewayError | None = None
+        """Where the job goes, or why nowhere; None while it waits."""
+        self._waiter: asyncio.Future[None] | None = None
+        """What a job waits for that is not placed at once."""
         self._link: AbstractAsyncContextManager[Reply] | None = None
         """The worker's exchange while it is open."""
 
@@ -58,22 +73,24 @@ class Exchange:
 
     def chosen(self, chosen: Replica | GatewayError) -> None:
         """The core's decision."""
-        if not self._chosen.done():  # done: its task is being cancelled, and will give the claim back
-            self._chosen.set_result(chosen)
+        self._choice = chosen
+        if self._waiter is not None and not self._waiter.done():  # done: its task is being cancelled, and gives it back
+            self._waiter.set_result(None)
 
     def expired(self) -> None:
         """The deadline passed."""
-        expire(self._scope)
+        self._scope.expire()
 
     # ---- awaited by who asked
 
     async def __aenter__(self) -> Reply:
         """Waits for the head of a worker's answer, or for all of a short one."""
-        self._ticket = self._core.submit(self._job, self._clock.now())
+        now = self._clock.now()
+        self._ticket = self._core.submit(self._job, now)
         self._shell.began(self._ticket, self)
         try:
-            await self._scope.__aenter__()
-            self._shell.advance()
+            self._scope.__enter__()
+            self._shell.advance(now)
             self._reply = await self._answer()
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
@@ -83,6 +100,10 @@ class Exchange:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None and self._link is None:  # answered, and the answer is held: nothing is open
+            self._scope.__exit__(None, None, None)
+            self._shell.ended(self._ticket)
+            return
         outcome = "cancelled"
         try:
             await self._leave(error)
@@ -92,24 +113,22 @@ class Exchange:
             outcome = refusal.code
             raise
         except TimeoutError as timeout:
-            if not self._scope.expired():
+            if not self._scope.is_expired:
                 raise
             outcome = DeadlineExceeded.code
             attempts = self._ticket.attempts
             raise DeadlineExceeded(f"no answer before the deadline, after {attempts} attempts") from timeout
         finally:
-            was_live = self._core.cancel(self._ticket, outcome, self._clock.now())
+            now = self._clock.now()
+            was_live = self._core.cancel(self._ticket, outcome, now)
             self._shell.ended(self._ticket)
             if was_live:
-                self._shell.advance()
+                self._shell.advance(now)
 
     async def _leave(self, error: BaseException | None) -> None:
         """Leaves the worker's exchange if it is open, then the deadline's scope, with what was raised within."""
-        if error is None and self._link is None:
-            await self._scope.__aexit__(None, None, None)
-            return
         async with AsyncExitStack() as stack:
-            stack.push_async_exit(self._scope)
+            stack.push(self._scope)
             if self._link is not None:
                 stack.push_async_exit(self._link)
             if error is not None:
@@ -119,13 +138,16 @@ class Exchange:
     async def _answer(self) -> Reply:
         """The first answer of any worker; its exchange stays open unless the answer is held here whole."""
         while True:
-            chosen = await self._chosen
-            if isinstance(chosen, GatewayError):
-                raise chosen
+            if self._choice is None:
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
+            choice, self._choice = self._choice, None
+            if isinstance(choice, GatewayError):
+                raise choice
+            assert choice is not None, "woken before it was chosen"
             try:
-                return await self._attempt(chosen)
+                return await self._attempt(choice)
             except ExchangeError as error:
-                self._chosen = asyncio.Future()
                 final = self._fail(error, may_retry=True)
                 if final is not None:
                     raise final from error
@@ -145,16 +167,19 @@ class Exchange:
         if _declared_bytes(reply.metadata) > hold_bytes:
             return reply
         try:
-            body = await _whole(reply, hold_bytes)
+            reply.body = Held(await reply.read(hold_bytes))
+        except ValueError as error:
+            raise ExchangeFailed(f"the answer is longer than it declared: {error}") from error
         finally:
             self._link = None
             await link.__aexit__(None, None, None)
         self._answered(reply)
-        return Reply(reply.status, reply.metadata, Held(body), timing)
+        return reply
 
     def _answered(self, reply: Reply) -> None:
-        self._core.answered(self._ticket, measured_service_s(reply.timing.worker_s), self._clock.now())
-        self._shell.advance()
+        now = self._clock.now()
+        self._core.answered(self._ticket, measured_service_s(reply.timing.worker_s), now)
+        self._shell.advance(now)
 
     def _fail(self, error: ExchangeError, *, may_retry: bool) -> GatewayError | None:
         """Tells the core; None when the job waits for another worker."""
@@ -164,13 +189,8 @@ class Exchange:
             failure = Failure.FAILED if isinstance(error, ExchangeFailed) else Failure.LOST
         now = self._clock.now()
         final = self._core.failed(self._ticket, failure, str(error), now, may_retry=may_retry)
-        self._shell.advance()
+        self._shell.advance(now)
         return final
-
-
-def expire(scope: asyncio.Timeout) -> None:
-    """Ends an `asyncio.timeout` block now, by the injected clock's word instead of the loop's."""
-    scope.reschedule(asyncio.get_running_loop().time())
 
 
 def _declared_bytes(metadata: Metadata) -> float:
@@ -179,10 +199,3 @@ def _declared_bytes(metadata: Metadata) -> float:
         if name == "content-length" and value.isascii() and value.isdigit():
             return int(value)
     return float("inf")
-
-
-async def _whole(reply: Reply, limit_bytes: int) -> bytes:
-    try:
-        return await reply.read(limit_bytes)
-    except ValueError as error:
-        raise ExchangeFailed(f"the answer is longer than it declared: {error}") from error

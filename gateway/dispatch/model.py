@@ -128,11 +128,12 @@ class Reply:
 
     async def read(self, limit_bytes: int = 64 << 20) -> bytes:
         """The whole body. Raises ValueError if it is longer than `limit_bytes`."""
-        if isinstance(self.body, Held) and self.body.size <= limit_bytes:
-            return self.body.take()
+        body = self.body
+        if isinstance(body, Held) and body.size <= limit_bytes:
+            return body.take()
         chunks: list[bytes | memoryview] = []
         size = 0
-        async for chunk in self.body:
+        async for chunk in body:
             size += len(chunk)
             if size > limit_bytes:
                 raise ValueError(f"the worker's answer is over {limit_bytes} bytes")
