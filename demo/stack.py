@@ -53,7 +53,7 @@ class Credentials:
         if not (self.keys / "jwks.json").exists():
             self.gateway("keys", "init")
         if not _is_fresh(self.client_token):
-            self.issue(self.client_token, "client", "infer:*", "admin")
+            self.issue(self.client_token, "client", "infer:*")
 
     def issue(self, file: Path, subject: str, *scopes: str, expires: str = "30d") -> None:
         """Writes a token."""

@@ -28,7 +28,7 @@ from edge_worker.health import Health
 from edge_worker.health_socket import health_of, health_socket
 from edge_worker.http.readiness import Readiness
 from edge_worker.link import GatewayLink, Identity
-from edge_worker.loading import announce, end_watch, load_and_serve, watch_models
+from edge_worker.loading import WorkUndone, announce, end_watch, load_and_serve, watch_models
 from edge_worker.loop_lag import LoopLag
 from edge_worker.version import software
 from wire.frames import Load
@@ -98,7 +98,7 @@ class Worker:
     async def run(self) -> bool:
         """Serves until `stop`: loads models, dials, drains. False when it was stopped before the models were loaded:
         a thread may still be at it then. Raises ConfigError for models that cannot be looked for, CannotListen for the
-        health socket, BackendLost once it has drained because its backend needs a new process."""
+        health socket, BackendLost once it has drained because its backend needs a new process, WorkUndone."""
         async with health_socket(self._config.health_socket, self._health):
             return await load_and_serve(self._backend, self._stop, self._serve)
 
@@ -118,13 +118,15 @@ class Worker:
             watching = tasks.create_task(watch_models(self._backend, self._changed, self._stop))
             await self._stop.wait()
             log.info("draining", extra={"grace_s": self._config.drain_grace_s})
-            await asyncio.gather(*(self._drain(link) for link in self._links))
+            undone = await asyncio.gather(*(self._drain(link) for link in self._links))
             await asyncio.wait(dialling)
             housekeeping.cancel()
             looking.cancel()
             lost = await end_watch(watching)
         if lost is not None:
             raise lost
+        if any(undone):
+            raise WorkUndone
 
     def _run_by(self, models: Sequence[ServedModel]) -> Readiness | ForwardRunner:
         if isinstance(self._backend, Forwarder):  # a server that is down may come up
@@ -174,8 +176,8 @@ class Worker:
             return Health(False, f"no tunnel is open to {', '.join(link.url for link in self._links)}")
         return health_of(await self._runner.states(), f"{up} of {len(self._links)} tunnels open")
 
-    async def _drain(self, link: GatewayLink) -> None:
-        await link.drain(self._config.drain_grace_s, "the worker is shutting down")
+    async def _drain(self, link: GatewayLink) -> int:
+        return await link.drain(self._config.drain_grace_s, "the worker is shutting down")
 
     async def _keep_house(self) -> None:
         """Shows each link the token and the load as they are now; what is no news is not sent. Ends by cancellation."""

@@ -1,8 +1,8 @@
 """The command line `edge-worker`: reads the configuration, runs one command, turns signals into drain and stop.
 
-Exits 0 after a drain or when every file was classified, 1 when a file was not, 2 for a configuration that cannot be
-used (before anything is dialled or listened on), 3 after a drain because an engine hangs that only a new process can
-replace. A command's libraries are loaded when it runs, not before.
+Exits 0 after a drain in which all was finished or when every file was classified, 1 when something could not be done, 2
+for a configuration that cannot be used (before anything is dialled or listened on), 3 after a drain because an engine
+hangs that only a new process can replace. A command's libraries are loaded when it runs, not before.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from edge_worker.backends.base import BackendLost
 from edge_worker.config import CannotListen, ConfigError, load, load_health, load_local, load_serve
+from edge_worker.loading import WorkUndone
 from edge_worker.logs import set_up_logs
 from edge_worker.models_cli import add_models_commands
 from edge_worker.option import Option, add_options
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(arguments)
     try:
         status: int = flags.run(flags)
+    except WorkUndone:
+        return 1
     except (ConfigError, CannotListen) as error:
         for problem in str(error).splitlines():
             print(f"edge-worker: {problem}", file=sys.stderr)

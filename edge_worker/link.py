@@ -112,14 +112,14 @@ class GatewayLink:
         if self._tunnel is not None:
             self._tunnel.update_models(self._models)
 
-    async def drain(self, grace_s: float, reason: str) -> None:
-        """Dials no more; asks for no more work, finishes what is here within `grace_s`, and leaves. `run` then ends."""
+    async def drain(self, grace_s: float, reason: str) -> int:
+        """Dials no more; asks for no more work, finishes what is here within `grace_s`, and leaves. `run` then ends.
+        Returns how many exchanges were still open."""
         self._is_leaving = True
         self._retry_now.set()
         if self._dialling is not None:
             self._dialling.reschedule(0.0)  # now
-        if self._tunnel is not None:
-            await self._tunnel.drain(grace_s, reason)
+        return await self._tunnel.drain(grace_s, reason) if self._tunnel is not None else 0
 
     # --- life ---------------------------------------------------------------------------------------------------------
 

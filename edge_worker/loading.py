@@ -17,6 +17,10 @@ from edge_worker.config import ConfigError
 log = logging.getLogger("edge_worker.loading")
 
 
+class WorkUndone(Exception):
+    """The worker has drained, and the grace time passed before all was finished; the log has said so."""
+
+
 async def load_and_serve(
     backend: Backend | Forwarder, stop: asyncio.Event, serve: Callable[[Sequence[ServedModel]], Awaitable[None]]
 ) -> bool:

@@ -24,7 +24,7 @@ from edge_worker.http.exchanges import Exchanges
 from edge_worker.http.inference import Inference
 from edge_worker.http.readiness import Readiness
 from edge_worker.http.server import HttpServer, build_app, listen
-from edge_worker.loading import announce, end_watch, load_and_serve, watch_models
+from edge_worker.loading import WorkUndone, announce, end_watch, load_and_serve, watch_models
 
 log = logging.getLogger("edge_worker.serve")
 
@@ -45,8 +45,8 @@ class WorkerServer:
 
     async def run(self) -> bool:
         """Serves until `stop`: loads models, listens, drains. False when it was stopped before the models were loaded.
-        Raises ConfigError for models that cannot be used, CannotListen, and BackendLost once it has drained because its
-        backend needs a new process."""
+        Raises ConfigError for models that cannot be used, CannotListen, BackendLost once it has drained because its
+        backend needs a new process, WorkUndone."""
         async with health_socket(self._config.health_socket, self._health):
             return await load_and_serve(self._backend, self._stop, self._serve)
 
@@ -83,6 +83,8 @@ class WorkerServer:
             await server.close()
         if lost is not None:
             raise lost
+        if undone:
+            raise WorkUndone
 
     async def _health(self) -> Health:
         """As GET /readyz has it."""

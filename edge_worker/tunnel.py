@@ -99,8 +99,10 @@ class Tunnel:
         else:
             self._newer_models = models
 
-    async def drain(self, grace_s: float, reason: str) -> None:
-        """Asks for no more work, finishes what is here within `grace_s`, and says goodbye."""
+    async def drain(self, grace_s: float, reason: str) -> int:
+        """Asks for no more work, finishes what is here within `grace_s`, and says goodbye. Returns how many exchanges
+        were still open then."""
+        undone = 0
         try:
             async with asyncio.timeout(grace_s):
                 await self._opened.wait()  # the gateway may have let us in, and have sent work behind its WELCOME
@@ -109,10 +111,11 @@ class Tunnel:
                     self._pump.wake()
                     await self._idle.wait()
         except TimeoutError:
-            open_exchanges = self._session.open_exchanges
-            log.warning("left with work undone", extra={"gateway": self._gateway, "exchanges": open_exchanges})
+            undone = self._session.open_exchanges
+            log.warning("left with work undone", extra={"gateway": self._gateway, "exchanges": undone})
         self._session.close(CloseCode.SHUTTING_DOWN, reason)
         self._pump.wake()
+        return undone
 
     # --- events -------------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from edge_worker.health import Health
 from edge_worker.http import readiness
 from edge_worker.http.readiness import Readiness
 from edge_worker.link import GatewayLink
+from edge_worker.loading import WorkUndone
 from tests.support.fake_backend import FakeBackend
 from tests.support.far_end import FarGateway, run_bounded, until
 from tests.support.memory_channel import memory_channels
@@ -125,6 +126,21 @@ def test_a_worker_serves_and_drains(monkeypatch: pytest.MonkeyPatch) -> None:
         site.backend.waiting[0].set_result(Answer(b"done"))
         assert (await gateway.answer(exchange))[1] == b"done"
         assert await site.stopped()
+        assert site.backend.is_closed
+
+    run_bounded(main)
+
+
+def test_work_that_outlasts_the_grace_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At one of two gateways: the worker leaves all the same, and not as if all had been finished."""
+
+    async def main() -> None:
+        site = Site(monkeypatch, FakeBackend(), gateways=2, drain_grace_s=5.0)
+        one, _ = await site.up()
+        one.ask()
+        await until(lambda: site.backend.waiting)
+        with pytest.raises(WorkUndone):
+            await site.stopped()
         assert site.backend.is_closed
 
     run_bounded(main)

@@ -13,6 +13,7 @@ import pytest
 
 from edge_worker import cli
 from edge_worker.backends.base import BackendLost
+from edge_worker.loading import WorkUndone
 from edge_worker.option import Option
 from edge_worker.options import CONNECT, HEALTH, LOCAL, SERVE
 
@@ -131,6 +132,20 @@ def test_one_variable_means_one_thing() -> None:
     said: dict[str, Option] = {}
     for option in (option for options in COMMANDS.values() for option in options):
         assert said.setdefault(option.variable, option) == option
+
+
+def test_work_left_undone_is_status_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """As with `gateway serve`; the log has said what."""
+
+    class Server:
+        def __init__(self, config: object) -> None:
+            """Serves until it is told to stop, and is told at once."""
+
+        async def run(self) -> bool:
+            raise WorkUndone
+
+    monkeypatch.setattr("edge_worker.serve.WorkerServer", Server)
+    assert run(capsys, "serve", "--backend", "echo") == (1, "")
 
 
 @pytest.mark.parametrize(("outcome", "status"), [(False, 0), (BackendLost("m: 3 engines hang"), cli.EXIT_LOST)])

@@ -15,6 +15,7 @@ from edge_worker.backends.base import BackendLost, ServedModel
 from edge_worker.backends.settings import BackendSettings
 from edge_worker.config import CannotListen, ConfigError, ServeConfig
 from edge_worker.health import Health
+from edge_worker.loading import WorkUndone
 from edge_worker.serve import WorkerServer
 from tests.support import certificates
 from tests.support.fake_backend import FakeBackend
@@ -97,6 +98,28 @@ async def test_a_backend_that_needs_a_new_process_ends_this_one(monkeypatch: pyt
     with pytest.raises(BackendLost, match="3 engines hang"):
         await running
     assert backend.is_closed
+
+
+async def test_work_that_outlasts_the_grace_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server closes all the same, and does not leave as if all had been finished."""
+    caplog.set_level(logging.INFO)
+    backend = FakeBackend()
+    server = made(monkeypatch, backend, drain_grace_s=0.0)
+    running = asyncio.create_task(server.run())
+    await until(lambda: said(caplog, "serving"))
+    url = f"http://127.0.0.1:{vars(said(caplog, 'serving')[0])['port']}/"
+    async with aiohttp.ClientSession() as session:
+        asking = asyncio.create_task(session.post(url, data=b"x"))
+        await until(lambda: backend.waiting)
+        server.stop()
+        with pytest.raises(WorkUndone):
+            await running
+        with pytest.raises(aiohttp.ClientError):
+            await asking
+    assert backend.is_closed
+    assert said(caplog, "left with work undone")
 
 
 async def test_it_is_stopped_while_it_loads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -267,7 +267,7 @@ def test_draining_an_idle_tunnel_leaves_at_once() -> None:
     async def main() -> None:
         bench = await Bench().open()
         began = bench.loop.time()
-        await bench.tunnel.drain(30.0, "leaving")
+        assert await bench.tunnel.drain(30.0, "leaving") == 0
         ended = await bench.run
         assert (ended.code, ended.by_peer) == (CloseCode.SHUTTING_DOWN, False)
         assert (await bench.gateway.ended()).code is CloseCode.SHUTTING_DOWN
@@ -308,7 +308,7 @@ def test_draining_ends_with_the_grace(caplog: pytest.LogCaptureFixture) -> None:
         bench.gateway.ask()
         await bench.computing()
         began = bench.loop.time()
-        await bench.tunnel.drain(5.0, "leaving")
+        assert await bench.tunnel.drain(5.0, "leaving") == 1
         assert bench.loop.time() - began == pytest.approx(5.0)
         await bench.run
         await bench.gateway.ended()
