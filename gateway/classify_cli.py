@@ -11,8 +11,9 @@ import argparse
 import itertools
 import json
 import os
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -51,10 +52,14 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("--token-file", type=Path, metavar="FILE", help=f"bearer token (default: ${TOKEN_VARIABLE})")
     parser.add_argument("--model", default="digits", help="default: digits")
-    parser.add_argument("--top", type=int, default=1, metavar="N", help="labels of a picture, 1 to 1000 (default: 1)")
+    parser.add_argument(
+        "--top", type=_whole(1, 1000), default=1, metavar="N", help="labels of a picture, 1 to 1000 (default: 1)"
+    )
     parser.add_argument("--query", metavar="NAME", help="a group of the model's labels: yes or no, and how probable")
     parser.add_argument("--timeout", type=_seconds, default=DEFAULT_TIMEOUT_S, metavar="S", help="default: 30.0")
-    parser.add_argument("--concurrency", type=_count, default=CONCURRENCY, metavar="N", help="at once (default: 8)")
+    parser.add_argument(
+        "--concurrency", type=_whole(1, 256), default=CONCURRENCY, metavar="N", help="at once (default: 8)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object in each line, with all that is known")
     parser.set_defaults(run=run)
 
@@ -153,14 +158,19 @@ def _printable(text: str) -> str:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
     if not 0 < seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most a day")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0 and at most a day")
     return seconds
 
 
-def _count(text: str) -> int:
-    count = int(text)
-    if not 1 <= count <= 256:
-        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 256")
-    return count
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+        return int(text)
+
+    return read
