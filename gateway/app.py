@@ -35,10 +35,11 @@ FAREWELL_S = 0.25
 """Seconds between the end of listening and of serving: who connected at the last moment has sent a request by then, and
 is told to go elsewhere rather than cut off."""
 
-NO_TLS_HINT = (
-    "without tls.certificate, tokens and images cross the network for all on it to read; where a proxy on this machine "
-    "has the certificate, set listen.host = 127.0.0.1"
+PLAIN_HINT = (
+    "tokens and images cross the network for all on it to read; where a proxy on this machine has the certificate, set "
+    "listen.host = 127.0.0.1"
 )
+OPEN_ADMIN_HINT = "whoever can reach the admin port sees every worker and all metrics"
 
 
 class CannotListen(Exception):
@@ -108,9 +109,16 @@ class Gateway:
             admin_port=servers[1].port if config.admin.enabled else None,
             policy=config.dispatch.policy,
         )
-        if self._tls is None and not _is_loopback(config.listen.host):
-            self._log.warning("no encryption", port=servers[0].port, hint=NO_TLS_HINT)
+        self._warn_of_networks()
         return servers
+
+    def _warn_of_networks(self) -> None:
+        """What others than this machine could read, in the log of whoever has not meant it."""
+        listen, admin = self._config.listen, self._config.admin
+        if self._tls is None and not _is_loopback(listen.host):
+            self._log.warning("no encryption", setting="tls.certificate", hint=PLAIN_HINT)
+        if admin.enabled and not _is_loopback(admin.host):
+            self._log.warning("no authentication", setting="admin.host", hint=OPEN_ADMIN_HINT)
 
     async def _drain(self, servers: Sequence[HttpServer]) -> bool:
         grace_s = self._config.drain.grace_s

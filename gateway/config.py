@@ -73,7 +73,7 @@ class Admin(Section):
     """The operator's listener: metrics and the full view of workers. It asks for no token, so keep it private."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; loopback by default."""
+    """Address to listen on; loopback by default, and any other is worth a warning in the log."""
     port: Port = 9443
     """TCP port; 0 lets the system choose one."""
     enabled: bool = True
