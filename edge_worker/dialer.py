@@ -1,4 +1,4 @@
-"""Dials a gateway: the only file that imports `websockets`.
+"""Dials a gateway.
 
 TLS is always verified. A proxy is taken from HTTPS_PROXY and NO_PROXY, credentials in its address included. What goes
 wrong becomes a DialFailed that says whether waiting helps.
@@ -6,10 +6,8 @@ wrong becomes a DialFailed that says whether waiting helps.
 
 from __future__ import annotations
 
-import asyncio
 import email.utils
 import json
-import socket
 import ssl
 import time
 from collections.abc import Sequence
@@ -17,9 +15,8 @@ from datetime import UTC
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import (
-    ConnectionClosed,
     InvalidHandshake,
     InvalidProxy,
     InvalidProxyStatus,
@@ -30,22 +27,12 @@ from websockets.exceptions import (
 from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
+from edge_worker.channel import CLOSE_TIMEOUT_S, WRITE_BUFFER_BYTES, DialledChannel, FrameConnection
 from wire import SUBPROTOCOL
-from wire.channel import ChannelClosed, bound_unsent, close_reason
-from wire.errors import RemoteProtocolError
 from wire.limits import KIB, MAX_MESSAGE_BYTES
 
 DIAL_TIMEOUT_S = 10.0
 """Seconds for TCP, proxy, TLS and upgrade together."""
-
-CLOSE_TIMEOUT_S = 2.0
-"""Seconds that a close may take when the gateway does not answer it."""
-
-WRITE_BUFFER_BYTES = 128 * KIB
-"""Bytes in this process's own buffer above which sending waits: a control frame waits behind them."""
-
-QUEUED_MESSAGES = 64
-"""Received messages that may wait for the session, which takes each at once."""
 
 MAX_RETRY_AFTER_S = 300.0
 """The longest Retry-After that is believed."""
@@ -104,6 +91,7 @@ async def dial(url: str, token: str, tls: ssl.SSLContext) -> DialledChannel:
         connection = await connect(
             url,
             ssl=tls,
+            create_connection=FrameConnection,
             additional_headers={"Authorization": f"Bearer {token}"},
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             user_agent_header=None,
@@ -112,7 +100,6 @@ async def dial(url: str, token: str, tls: ssl.SSLContext) -> DialledChannel:
             ping_interval=None,  # heartbeats are the protocol's own
             close_timeout=CLOSE_TIMEOUT_S,
             max_size=MAX_MESSAGE_BYTES,
-            max_queue=QUEUED_MESSAGES,
             write_limit=WRITE_BUFFER_BYTES,
         )
     except InvalidStatus as error:
@@ -139,49 +126,8 @@ async def dial(url: str, token: str, tls: ssl.SSLContext) -> DialledChannel:
     if connection.subprotocol != SUBPROTOCOL:
         await connection.close()
         raise DialFailed(f"the other side does not speak {SUBPROTOCOL}; is it a gateway?", is_refusal=True)
+    assert isinstance(connection, FrameConnection)  # as asked above
     return DialledChannel(connection)
-
-
-class DialledChannel:
-    """Channel over a websockets client connection."""
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
-        plain: socket.socket | None = connection.transport.get_extra_info("socket")
-        if plain is not None:
-            bound_unsent(plain)
-
-    async def send(self, message: bytes) -> None:
-        """Sends one message. Raises ChannelClosed."""
-        try:
-            await self._connection.send(message)
-        except ConnectionClosed as error:
-            raise ChannelClosed(_how(error)) from error
-
-    async def receive(self) -> bytes:
-        """The next message. Raises ChannelClosed, and RemoteProtocolError for a text message."""
-        try:
-            message = await self._connection.recv()
-        except ConnectionClosed as error:
-            raise ChannelClosed(_how(error)) from error
-        if isinstance(message, str):
-            raise RemoteProtocolError("a text message, where each frame is a binary one")
-        return message
-
-    async def close(self, code: int, reason: str) -> None:
-        """Closes, waiting CLOSE_TIMEOUT_S or so for the other side; one that reads nothing is cut off."""
-        try:
-            async with asyncio.timeout(2 * CLOSE_TIMEOUT_S):
-                await self._connection.close(code, close_reason(reason))
-        except TimeoutError:
-            self._connection.transport.abort()
-
-
-def _how(error: ConnectionClosed) -> str:
-    closed = error.rcvd
-    if closed is None:
-        return "the connection was cut"
-    return f"the gateway closed with {closed.code} {closed.reason}".rstrip()
 
 
 def _refused(response: Response) -> DialFailed:

@@ -1,6 +1,6 @@
 """What a tunnel needs from a connection: whole messages, in order, either way.
 
-Implemented twice over real WebSockets (gateway/tunnel/channel.py, edge_worker/dialer.py) and once in memory for tests.
+Implemented twice over real WebSockets (gateway/tunnel/channel.py, edge_worker/channel.py) and once in memory for tests.
 """
 
 from __future__ import annotations
@@ -8,6 +8,9 @@ from __future__ import annotations
 import contextlib
 import socket
 from typing import Protocol
+
+from .errors import RemoteProtocolError
+from .frames import Buffer
 
 NOTSENT_LOWAT_BYTES = 128 << 10
 """Bytes that may wait in our own kernel before the socket stops taking more: a control frame waits behind them."""
@@ -19,14 +22,28 @@ class ChannelClosed(Exception):
     """The connection is gone; the text says how."""
 
 
+class Receiver(Protocol):
+    """Who hears from a channel, in order."""
+
+    def message_received(self, message: Buffer) -> None:
+        """The next message. Never raises."""
+
+    def room_made(self) -> None:
+        """`send` said that the transport was full, and it takes more again. Never raises."""
+
+    def channel_closed(self, error: ChannelClosed | RemoteProtocolError) -> None:
+        """Nothing more comes: the connection is gone, or what came was no binary message. Never raises."""
+
+
 class Channel(Protocol):
-    """A message connection. One task sends, one receives."""
+    """A message connection. It calls its receiver and is called by it: no task waits on either side of a message."""
 
-    async def send(self, message: bytes) -> None:
-        """Sends one message, waiting while the transport is full. Raises ChannelClosed."""
+    def attach(self, receiver: Receiver) -> None:
+        """Tells `receiver` of all that came and comes. Once, at the beginning."""
 
-    async def receive(self) -> bytes:
-        """The next message. Raises ChannelClosed, and RemoteProtocolError for one that is not binary."""
+    def send(self, message: bytes) -> bool:
+        """Sends one message, which is never refused. False: the transport is full now, and the next should wait for
+        `room_made`. Raises ChannelClosed. Calls nobody back before it returns."""
 
     async def close(self, code: int, reason: str) -> None:
         """Closes with a WebSocket close code and at most 123 bytes of reason, within a bounded time."""

@@ -60,7 +60,7 @@ class TunnelExchange:
                 await self._send_body()  # held already: all of it is queued at once, without a wait or a task
             else:  # the answer may come before everything is sent
                 self._sender = asyncio.create_task(self._send_body())
-                tunnel.wake()  # the head leaves now, with what is here of the body by the time it is written
+                asyncio.get_running_loop().call_soon(tunnel.wake)  # the head leaves then, with what is here of the body
             head = await call.wait_head()
         except BaseException:
             await self.__aexit__()

@@ -161,12 +161,12 @@ class TunnelServer:
             raise BadRequest(f"a worker upgrades to WebSocket here, with the subprotocol {SUBPROTOCOL}")
         self._upgrading += 1  # no await since its place was found
         try:
-            await websocket.prepare(request)
+            writer = await websocket.prepare(request)
         finally:
             self._upgrading -= 1
         assert request.transport is not None
         certificate = request.transport.get_extra_info("peercert")
-        channel = AcceptedChannel(websocket, request.transport)
+        channel = AcceptedChannel(websocket, writer, request.transport)
         task = asyncio.create_task(self._serve(channel, principal, address, certificate))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import email.utils
 import json
 import ssl
@@ -10,24 +9,20 @@ import time
 from collections.abc import Callable
 
 import pytest
-from websockets.asyncio.client import ClientConnection
 from websockets.datastructures import Headers
 from websockets.exceptions import (
-    ConnectionClosedError,
     InvalidMessage,
     InvalidProxy,
     InvalidProxyStatus,
     InvalidStatus,
     ProxyError,
 )
-from websockets.frames import Close
 from websockets.http11 import Response
 
 from edge_worker import dialer
-from edge_worker.dialer import DialFailed, DialledChannel, dial, tunnel_url
-from tests.support.memory_channel import run_jumping
+from edge_worker.channel import FrameConnection
+from edge_worker.dialer import DialFailed, dial, tunnel_url
 from wire import SUBPROTOCOL
-from wire.channel import ChannelClosed
 
 
 @pytest.mark.parametrize(
@@ -170,100 +165,36 @@ async def test_each_failure_has_its_words(meet: Meet, error: Exception, text: st
     assert "password" not in str(failed)
 
 
-class Connection:
-    """A websockets connection: what it receives, and how it ends."""
+class Refusing:
+    """A connection whose server named no subprotocol."""
 
-    def __init__(self, subprotocol: str | None = SUBPROTOCOL, *, ends: Exception | None = None) -> None:
-        self.subprotocol = subprotocol
-        self.ends = ends
-        self.closed_with: tuple[int, str] | None = None
-        self.is_stuck = False
-        self.transport = self
-        self.was_aborted = False
+    def __init__(self) -> None:
+        self.subprotocol = None
+        self.was_closed = False
 
-    def get_extra_info(self, name: str) -> None:
-        return None
-
-    def abort(self) -> None:
-        self.was_aborted = True
-
-    async def send(self, message: bytes) -> None:
-        await self._end()
-
-    async def recv(self) -> bytes:
-        await self._end()
-        return b"message"
-
-    async def close(self, code: int = 1000, reason: str = "") -> None:
-        self.closed_with = (code, reason)
-        if self.is_stuck:
-            await asyncio.get_running_loop().create_future()
-
-    async def _end(self) -> None:
-        if self.ends is not None:
-            raise self.ends
-
-
-def channel(connection: Connection) -> DialledChannel:
-    fits: ClientConnection = connection  # type: ignore[assignment]
-    return DialledChannel(fits)
+    async def close(self) -> None:
+        self.was_closed = True
 
 
 async def test_a_dial_shows_the_token_and_the_subprotocol(meet: Meet) -> None:
     """The token goes in the header, TLS is the verified one, and nothing is compressed or pinged by the library."""
-    dialled, tls = meet(Connection()), ssl.create_default_context()
-    assert await (await dial("wss://g/v1/tunnel", "token-1", tls)).receive() == b"message"
+    dialled, tls = meet(Refusing()), ssl.create_default_context()
+    with pytest.raises(DialFailed):
+        await dial("wss://g/v1/tunnel", "token-1", tls)
     assert dialled.url == "wss://g/v1/tunnel"
     assert dialled.options["ssl"] is tls
     assert dialled.options["additional_headers"] == {"Authorization": "Bearer token-1"}
     assert dialled.options["subprotocols"] == [SUBPROTOCOL]
     assert dialled.options["compression"] is None
     assert dialled.options["ping_interval"] is None
+    assert dialled.options["create_connection"] is FrameConnection
 
 
 async def test_another_server_is_none_of_ours(meet: Meet) -> None:
     """A WebSocket server that does not name our subprotocol is closed and named."""
-    connection = Connection(subprotocol=None)
+    connection = Refusing()
     meet(connection)
     failed = await failure()
     assert failed.is_refusal
     assert "is it a gateway?" in str(failed)
-    assert connection.closed_with is not None
-
-
-@pytest.mark.parametrize(
-    ("closed", "text"),
-    [
-        (None, "the connection was cut"),
-        (Close(4003, "the token was revoked"), "the gateway closed with 4003 the token was revoked"),
-        (Close(1001, ""), "the gateway closed with 1001"),
-    ],
-)
-async def test_an_end_says_how(closed: Close | None, text: str) -> None:
-    """Sending and receiving on a connection that ended raise ChannelClosed with the code and the reason."""
-    ended = channel(Connection(ends=ConnectionClosedError(closed, None)))
-    for act in (ended.receive, lambda: ended.send(b"x")):
-        with pytest.raises(ChannelClosed) as caught:
-            await act()
-        assert str(caught.value) == text
-
-
-async def test_a_reason_is_cut_to_its_frame() -> None:
-    """A close frame has room for 123 bytes of reason, whole characters."""
-    connection = Connection()
-    await channel(connection).close(4001, "ä" * 100)
-    assert connection.closed_with == (4001, "ä" * 61)
-
-
-def test_a_close_that_hangs_is_cut_off() -> None:
-    """A gateway that reads nothing does not hold the worker up, and its connection is aborted."""
-
-    async def main() -> None:
-        connection = Connection()
-        connection.is_stuck = True
-        began = asyncio.get_running_loop().time()
-        await channel(connection).close(4001, "bye")
-        assert asyncio.get_running_loop().time() - began == pytest.approx(4.0)
-        assert connection.was_aborted
-
-    run_jumping(main)
+    assert connection.was_closed

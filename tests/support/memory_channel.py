@@ -8,45 +8,69 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from wire.channel import Channel, ChannelClosed
+from wire.channel import Channel, ChannelClosed, Receiver
 
 T = TypeVar("T")
 
 
 class MemoryChannel(Channel):
-    """One end. `room` messages fit between the two ends; a `send` beyond waits until the peer has received one."""
+    """One end. `room` messages fit between the two ends; it is full with as many, until the peer has received one. A
+    test without a receiver takes them with `receive`."""
 
     def __init__(self, room: int) -> None:
         self._room = room
+        self._loop = asyncio.get_running_loop()
         self._arrived: deque[bytes] = deque()
-        self._changed = asyncio.Condition()
+        self._receiver: Receiver | None = None
+        self._news = asyncio.Event()
         self._end: str | None = None
         self._is_cut = False
+        self._was_full = False
+        self._is_told = False
         self.peer: MemoryChannel = self
         self.closed_with: tuple[int, str] | None = None
         self.closes = 0
         self.written: list[bytes] = []
 
-    async def send(self, message: bytes) -> None:
+    def attach(self, receiver: Receiver) -> None:
+        """See Channel."""
+        self._receiver = receiver
+        self._loop.call_soon(self._pass)
+
+    def send(self, message: bytes) -> bool:
         """See Channel. What a cut end sends arrives nowhere, and soon does not fit either."""
-        peer = self.peer
-        async with peer._changed:
-            await peer._changed.wait_for(lambda: self._end is not None or len(peer._arrived) < self._room)
-            if self._end is not None:
-                raise ChannelClosed(self._end)
-            self.written.append(message)
-            peer._arrived.append(message)
-            peer._changed.notify_all()
+        if self._end is not None:
+            raise ChannelClosed(self._end)
+        self.written.append(message)
+        self.peer._arrived.append(message)
+        self._loop.call_soon(self.peer._pass)
+        self._was_full = len(self.peer._arrived) >= self._room
+        return not self._was_full
+
+    def _pass(self) -> None:
+        """What arrived before the end is received first."""
+        self._news.set()
+        while self._receiver is not None and not self._is_cut and self._arrived:
+            self._receiver.message_received(self._take())
+        if self._receiver is not None and not self._is_cut and self._end is not None and not self._is_told:
+            self._is_told = True
+            self._receiver.channel_closed(ChannelClosed(self._end))
+
+    def _take(self) -> bytes:
+        message, sender = self._arrived.popleft(), self.peer
+        if sender._was_full and sender._receiver is not None:
+            sender._was_full = False
+            self._loop.call_soon(sender._receiver.room_made)
+        return message
 
     async def receive(self) -> bytes:
-        """See Channel. What arrived before the end is received first."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: not self._is_cut and (bool(self._arrived) or self._end is not None))
-            if not self._arrived:
-                raise ChannelClosed(self._end or "")
-            message = self._arrived.popleft()
-            self._changed.notify_all()
-            return message
+        """The next message, for a test that plays this end by hand. Raises ChannelClosed."""
+        while not self._arrived:
+            if self._end is not None:
+                raise ChannelClosed(self._end)
+            self._news.clear()
+            await self._news.wait()
+        return self._take()
 
     async def close(self, code: int, reason: str) -> None:
         """See Channel. Never waits for the peer."""
@@ -57,15 +81,13 @@ class MemoryChannel(Channel):
     async def break_off(self, text: str) -> None:
         """The connection goes away under both ends."""
         for end in (self, self.peer):
-            async with end._changed:
-                end._end = end._end or text
-                end._changed.notify_all()
+            end._end = end._end or text
+            self._loop.call_soon(end._pass)
 
     async def cut(self, is_cut: bool = True) -> None:
         """This end receives nothing any more, as behind an unplugged cable; or all of it, when plugged in again."""
-        async with self._changed:
-            self._is_cut = is_cut
-            self._changed.notify_all()
+        self._is_cut = is_cut
+        self._loop.call_soon(self._pass)
 
 
 def memory_channels(room: int = 16) -> tuple[MemoryChannel, MemoryChannel]:

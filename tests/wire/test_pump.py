@@ -204,7 +204,7 @@ def test_a_lost_peer_ends_the_pump_even_when_the_transport_is_full() -> None:
 
 
 def test_control_goes_first_when_a_full_transport_takes_more() -> None:
-    """A CANCEL given while a body waits for the transport is the next thing written."""
+    """A CANCEL given while a body waits for a full transport is the next thing written."""
 
     async def main() -> None:
         tunnel = await Tunnel(room=2).opened()
@@ -221,9 +221,7 @@ def test_control_goes_first_when_a_full_transport_takes_more() -> None:
         gateway.pump.wake()
         await tunnel.worker.channel.cut(False)
         await tunnel.worker.wait_told(events.ExchangeCancelled)
-        waiting, first = gateway.channel.written[blocked_at : blocked_at + 2]  # the first was in `send` already
-        assert not isinstance(decode(waiting), Cancel)
-        assert decode(first) == Cancel(other, ExchangeCode.CANCELLED, "client left")
+        assert decode(gateway.channel.written[blocked_at]) == Cancel(other, ExchangeCode.CANCELLED, "client left")
         gateway.session.close(CloseCode.SHUTTING_DOWN, "done")
         gateway.pump.wake()
         await tunnel.ended()
@@ -275,7 +273,7 @@ async def stalled_gateway() -> tuple[MemoryChannel, Session, Pump, Stalled, list
     worker.hello(HELLO)
     message = worker.next_message(0.0)
     assert message
-    await far.send(message)
+    far.send(message)
     await asyncio.sleep(0.1)
     session.welcome("s", "g", 0)
     pump.wake()
@@ -297,7 +295,7 @@ def test_a_process_that_was_stopped_reads_before_it_judges() -> None:
         clock.ahead_s = 10.0
         while not pump._is_grace:
             await asyncio.sleep(0.05)
-        await far.send(encode(Load(0, 0)))  # lay in the socket while the process did not run
+        far.send(encode(Load(0, 0)))  # lay in the socket while the process did not run
         await asyncio.sleep(5.0)
         assert session.state is State.OPEN
         await finish(session, pump, run)
@@ -328,7 +326,7 @@ def test_the_last_message_is_goaway() -> None:
         near, far = memory_channels()
         session = Session(Role.GATEWAY, Limits(), asyncio.get_running_loop().time())
         run = asyncio.create_task(Pump(session, near, lambda event: None, asyncio.get_running_loop().time).run())
-        await far.send(b"\x7f\0\0\0\0\0")
+        far.send(b"\x7f\0\0\0\0\0")
         ended = await run
         assert ended == events.SessionEnded(CloseCode.PROTOCOL_ERROR, "unknown frame type 0x7f", by_peer=False)
         assert decode(await far.receive()) == GoAway(CloseCode.PROTOCOL_ERROR, "unknown frame type 0x7f")

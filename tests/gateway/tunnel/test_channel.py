@@ -1,4 +1,4 @@
-"""An accepted WebSocket as a Channel: what ends it, and that closing it never hangs."""
+"""An accepted WebSocket as a Channel: what is passed on, what ends it, and that closing it never hangs."""
 
 from __future__ import annotations
 
@@ -6,22 +6,42 @@ import asyncio
 from typing import Any
 
 import pytest
-from aiohttp import ClientConnectionResetError, WSMessage, WSMsgType, web
+from aiohttp import ClientConnectionResetError, WSMessage, WSMsgType
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.base_protocol import BaseProtocol
 
-from gateway.tunnel.channel import WRITE_BUFFER_BYTES, AcceptedChannel
+from gateway.tunnel.channel import WRITE_BUFFER_BYTES, AcceptedChannel, Inbox, Upgraded
 from tests.support.memory_channel import run_jumping
+from tests.support.receiver import Told
 from wire.channel import ChannelClosed
+from wire.errors import RemoteProtocolError
 
 
 class Transport(asyncio.Transport):
+    """What was written, and how much of it waits."""
+
     def __init__(self) -> None:
         super().__init__()
         self.was_aborted = False
         self.was_closed = False
         self.high: int | None = None
+        self.written = b""
+        self.waiting_bytes = 0
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self.high = high
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting_bytes
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        self.written += data
+
+    def writelines(self, list_of_data: Any) -> None:
+        self.written += b"".join(list_of_data)
+
+    def is_closing(self) -> bool:
+        return self.was_closed
 
     def abort(self) -> None:
         self.was_aborted = True
@@ -31,7 +51,7 @@ class Transport(asyncio.Transport):
 
 
 class WebSocket:
-    """What is received, what sending raises, and whether closing ever ends."""
+    """What is received, what closing raises, and whether it ever ends. Its inbox is a real one."""
 
     def __init__(self, message: WSMessage | None = None, *, error: Exception | None = None, code: int | None = None):
         self.message = message
@@ -39,14 +59,20 @@ class WebSocket:
         self.close_code = code
         self.is_stuck = False
         self.closed_with: tuple[int, bytes] | None = None
+        self.room: asyncio.Future[None] | None = None
 
-    async def send_bytes(self, data: bytes) -> None:
-        if self.error is not None:
-            raise self.error
+    def opened(self) -> WebSocket:
+        loop = asyncio.get_running_loop()
+        self.inbox, self.room = Inbox(BaseProtocol(loop), loop), loop.create_future()
+        return self
 
     async def receive(self) -> WSMessage:
         assert self.message is not None
         return self.message
+
+    async def drain(self) -> None:
+        assert self.room is not None
+        await self.room
 
     def exception(self) -> Exception | None:
         return self.error
@@ -60,20 +86,52 @@ class WebSocket:
 
 
 def channel(websocket: WebSocket, transport: Transport | None = None) -> AcceptedChannel:
-    fits: web.WebSocketResponse = websocket  # type: ignore[assignment]
-    return AcceptedChannel(fits, transport or Transport())
+    fits: Upgraded = websocket.opened()  # type: ignore[assignment]
+    writer: AbstractStreamWriter = websocket  # type: ignore[assignment]
+    return AcceptedChannel(fits, writer, transport or Transport())
 
 
 def message(kind: WSMsgType, data: Any = None) -> WSMessage:
     return WSMessage(kind, data, None)
 
 
-async def test_a_message_is_received() -> None:
-    """A binary message comes as its bytes, and little may wait in front of a control frame."""
+async def test_messages_are_passed_on_as_they_are_read() -> None:
+    """A binary message is the receiver's at once; what came with the upgrade is first."""
+    websocket, told = WebSocket(), Told()
+    accepted = channel(websocket)
+    websocket.inbox.feed_data(message(WSMsgType.BINARY, b"early"), 5)
+    accepted.attach(told)
+    websocket.inbox.feed_data(message(WSMsgType.BINARY, b"frame"), 5)
+    assert told.messages == [b"early", b"frame"]
+    assert told.ends == []
+
+
+@pytest.mark.parametrize(
+    ("size", "header"),
+    [(0, "82 00"), (125, "82 7d"), (126, "82 7e 007e"), (65535, "82 7e ffff"), (65536, "82 7f 0000000000010000")],
+)
+async def test_a_message_is_one_unmasked_binary_frame(size: int, header: str) -> None:
+    """Header and message as RFC 6455 5.2 has them, for every width of its length."""
     transport = Transport()
-    accepted = channel(WebSocket(message(WSMsgType.BINARY, b"frame")), transport)
-    assert await accepted.receive() == b"frame"
+    assert channel(WebSocket(), transport).send(bytes(size))
+    assert transport.written == bytes.fromhex(header) + bytes(size)
+
+
+async def test_a_full_transport_says_when_it_takes_more() -> None:
+    """Little may wait in front of a control frame: `send` says that it is full, and `room_made` follows once."""
+    websocket, transport, told = WebSocket(), Transport(), Told()
+    accepted = channel(websocket, transport)
+    accepted.attach(told)
     assert transport.high == WRITE_BUFFER_BYTES
+    transport.waiting_bytes = WRITE_BUFFER_BYTES
+    assert not accepted.send(b"frame")
+    assert not accepted.send(b"goodbye")
+    await asyncio.sleep(0)
+    assert told.rooms == 0
+    assert websocket.room is not None
+    websocket.room.set_result(None)
+    await told.news.wait()
+    assert told.rooms == 1
 
 
 @pytest.mark.parametrize(
@@ -86,21 +144,68 @@ async def test_a_message_is_received() -> None:
     ],
 )
 async def test_an_end_says_how(websocket: WebSocket, text: str) -> None:
-    """Whatever ends the connection is ChannelClosed with the reason."""
-    with pytest.raises(ChannelClosed) as caught:
-        await channel(websocket).receive()
-    assert str(caught.value) == text
+    """Whatever ends the connection is ChannelClosed with the reason, once, also before anybody listened."""
+    told = Told()
+    accepted = channel(websocket)
+    websocket.inbox.feed_data(message(WSMsgType.CLOSE), 0)
+    accepted.attach(told)
+    websocket.inbox.feed_eof()
+    (end,) = await told.ended()
+    assert isinstance(end, ChannelClosed)
+    assert str(end) == text
+
+
+@pytest.mark.parametrize("tell", [Inbox.feed_eof, lambda inbox: inbox.set_exception(ValueError("bad opcode"))])
+async def test_a_connection_that_goes_away_is_told(tell: Any) -> None:
+    """Neither an end without a close frame nor bytes that are no WebSocket go unnoticed."""
+    websocket, told = WebSocket(message(WSMsgType.CLOSED)), Told()
+    channel(websocket).attach(told)
+    tell(websocket.inbox)
+    (end,) = await told.ended()
+    assert isinstance(end, ChannelClosed)
+
+
+async def test_a_text_message_breaks_the_protocol() -> None:
+    """Frames are binary messages, and nothing else is one."""
+    websocket, told = WebSocket(message(WSMsgType.TEXT, "hello")), Told()
+    channel(websocket).attach(told)
+    websocket.inbox.feed_data(message(WSMsgType.TEXT, "hello"), 5)
+    (end,) = await told.ended()
+    assert isinstance(end, RemoteProtocolError)
+
+
+async def test_sending_on_a_dead_connection() -> None:
+    """What is sent when the transport is closing raises ChannelClosed."""
+    transport = Transport()
+    dead = channel(WebSocket(), transport)
+    transport.close()
+    with pytest.raises(ChannelClosed):
+        dead.send(b"frame")
 
 
 @pytest.mark.parametrize(
     "error", [ConnectionResetError("reset"), ClientConnectionResetError("closing"), RuntimeError("closed")]
 )
-async def test_sending_on_a_dead_connection(error: Exception) -> None:
-    """Each of aiohttp's ways to say that it is gone is ChannelClosed; closing it then is no error."""
-    dead = channel(WebSocket(error=error))
-    with pytest.raises(ChannelClosed, match=str(error)):
-        await dead.send(b"frame")
-    await dead.close(4001, "bye")
+async def test_closing_a_dead_connection(error: Exception) -> None:
+    """Each of aiohttp's ways to say that it is gone already is no error."""
+    await channel(WebSocket(error=error)).close(4001, "bye")
+
+
+async def test_closing_ends_every_wait() -> None:
+    """No task of a channel is left when it is closed: neither the one that waits for room nor the one for the end."""
+    websocket, transport, told = WebSocket(), Transport(), Told()
+    accepted = channel(websocket, transport)
+    accepted.attach(told)
+    transport.waiting_bytes = WRITE_BUFFER_BYTES
+    accepted.send(b"frame")
+    websocket.receive = websocket.drain  # type: ignore[assignment, method-assign]
+    websocket.inbox.feed_data(message(WSMsgType.PING), 0)
+    await asyncio.sleep(0)
+    assert len(asyncio.all_tasks()) == 3
+    await accepted.close(4001, "bye")
+    websocket.inbox.feed_data(message(WSMsgType.CLOSE), 0)  # the answer to ours, which aiohttp reads
+    assert len(asyncio.all_tasks()) == 1
+    assert told.ends == []
 
 
 async def test_a_reason_is_cut_to_its_frame() -> None:

@@ -431,7 +431,7 @@ def test_a_stranger_is_told_what_it_did(message: bytes, code: CloseCode) -> None
         worker = await site.joined()
         near, far = memory_channels()
         site.tasks.append(asyncio.create_task(site.server.admit(near, site.principal(), "192.0.2.8")))
-        await far.send(message)
+        far.send(message)
         goodbye = decode(await far.receive())
         assert isinstance(goodbye, GoAway)
         assert goodbye.code == code
