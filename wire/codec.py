@@ -412,7 +412,9 @@ def _split_head(payload: memoryview) -> tuple[Json, memoryview]:
 def _object(payload: memoryview) -> Json:
     text = _utf8(payload)
     try:
-        value = _load(text)
+        value, end = _read(text)
+        if end != len(text):
+            value = _load(text)
         if "\\u" in text:  # an escaped lone surrogate is no character: it would fail later, far from here
             _dump(value).encode()
     except (ValueError, RecursionError) as error:
@@ -433,7 +435,14 @@ def _finite(digits: str) -> float:
     return value
 
 
-_load = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).decode
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+_load = _decoder.decode
+
+
+def _read(text: str) -> tuple[object, int]:
+    """The object that `text` begins with and where it ends: all of it, as everybody writes it. White space around it is
+    `_load`'s, which looks for some by two regular expressions."""
+    return _decoder.raw_decode(text) if text[:1] == "{" else (None, -1)
 
 
 def _utf8(payload: memoryview) -> str:

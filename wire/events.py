@@ -1,6 +1,7 @@
 """What happened on a tunnel, in the past tense: what `Session.receive` and `Session.tick` return.
 
-Frames that need no decision above (ACK, CREDIT, PING) do not appear, but for what they changed.
+Frames that need no decision above (ACK, CREDIT, PING) do not appear, but for what they changed. As frames, events are
+not changed once they are made.
 """
 
 from __future__ import annotations
@@ -11,35 +12,35 @@ from .errors import CloseCode, ExchangeCode
 from .frames import Buffer, Hello, Load, Metadata, Model, RequestHead, ResponseHead, Welcome
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HelloReceived:
     """Gateway: a worker introduces itself. Answer with `welcome` or `close`."""
 
     hello: Hello
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WelcomeReceived:
     """Worker: the tunnel is open."""
 
     welcome: Welcome
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ModelsChanged:
     """Gateway: the worker's models from now on."""
 
     models: tuple[Model, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LoadReported:
     """Gateway: what the worker says of its load."""
 
     load: Load
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RoundTripMeasured:
     """The side that pings: a heartbeat came back. `offset_s` is the peer's clock minus ours."""
 
@@ -47,21 +48,21 @@ class RoundTripMeasured:
     offset_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TokenReceived:
     """Gateway: a newer token. Answer with `accept_token` or `close`."""
 
     token: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TokenRenewed:
     """Worker: the newer token is in force for this long; 0: for ever."""
 
     expires_in_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestReceived:
     """Worker: an exchange began."""
 
@@ -69,7 +70,7 @@ class RequestReceived:
     head: RequestHead
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResponseReceived:
     """Gateway: an exchange is being answered."""
 
@@ -77,7 +78,7 @@ class ResponseReceived:
     head: ResponseHead
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BodyReceived:
     """More of a body. Say `consume` when it is used up, or the peer will run out of credit."""
 
@@ -85,7 +86,7 @@ class BodyReceived:
     data: Buffer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BodyEnded:
     """The body is whole; `trailers` is what followed it."""
 
@@ -93,21 +94,21 @@ class BodyEnded:
     trailers: Metadata
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BodySent:
     """What was given to `send_body` is on its way: there is room for more."""
 
     exchange: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResponseSent:
     """Worker: the last of an answer was given to the channel; the exchange is over."""
 
     exchange: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ExchangeCancelled:
     """Worker: drop this work; its answer would go nowhere."""
 
@@ -116,7 +117,7 @@ class ExchangeCancelled:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ExchangeFailed:
     """Gateway: no answer, or no more of it."""
 
@@ -125,7 +126,7 @@ class ExchangeFailed:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PeerDraining:
     """Open no more exchanges; the peer finishes what is open within `grace_s`."""
 
@@ -133,12 +134,12 @@ class PeerDraining:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DrainHeard:
     """The peer has read our DRAIN: what it opened before has come, and it opens no more."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SessionEnded:
     """The last event, always. Every exchange still open is lost."""
 

@@ -6,14 +6,11 @@ exchange is over when its response is: a request body that is still being sent t
 
 from __future__ import annotations
 
-from collections import deque
 from enum import Enum, auto
 
 from .errors import LocalProtocolError
 from .frames import Buffer, Data, Request, Response, Trailers
 from .window import ReceiveWindow, SendWindow
-
-_EMPTY = memoryview(b"")
 
 
 class Half(Enum):
@@ -43,16 +40,16 @@ class Incoming:
         self.received_bytes = 0
         self.expected_bytes: int | None = None
 
-    def advance(self, frame: Request | Response | Data | Trailers) -> None:
+    def advance(self, frame: Request | Response | Data | Trailers, is_last: bool) -> None:
         """Takes a frame's place in the order. Raises BrokenBody when it has none."""
-        if isinstance(frame, Response) and frame.head.status < 200 and self.half is Half.HEAD:
-            if frame.end or frame.data:
+        half, kind = self.half, type(frame)
+        if isinstance(frame, Response) and frame.head.status < 200 and half is Half.HEAD:
+            if is_last or frame.data:
                 raise BrokenBody(f"an informational response ({frame.head.status}) with a body")
             return
-        if self.half is Half.DONE or not isinstance(frame, _BEGINS if self.half is Half.HEAD else _GOES_ON):
-            raise BrokenBody(f"{type(frame).__name__.upper()} in state {self.half.name}")
-        ends = isinstance(frame, Trailers) or frame.end
-        self.half = Half.DONE if ends else Half.BODY
+        if half is Half.DONE or kind not in (_BEGINS if half is Half.HEAD else _GOES_ON):
+            raise BrokenBody(f"{kind.__name__.upper()} in state {half.name}")
+        self.half = Half.DONE if is_last else Half.BODY
 
     def count(self, size: int) -> None:
         """`size` more bytes of body came. Raises BrokenBody over the promised length, or at a short end."""
@@ -81,15 +78,16 @@ class Outgoing:
         self.ending = False
         self.trailers = b""
         """The TRAILERS frame that ends the body; empty where END does."""
-        self._chunks: deque[memoryview] = deque()  # bounded by the caller, who waits for BodySent
+        self._chunks: list[memoryview] = []  # bounded by the caller, who waits for BodySent; often one
 
     def push(self, data: Buffer, *, end: bool, trailers: bytes = b"") -> None:
         """Queues body bytes. Raises LocalProtocolError before the head and after the end."""
         if not self.has_head or self.ending:
             raise LocalProtocolError("a body before its head" if not self.has_head else "more of a body that has ended")
         if data:
-            self._chunks.append(memoryview(data).cast("B"))
-            self.unsent_bytes += len(self._chunks[-1])
+            view = memoryview(data).cast("B")
+            self._chunks.append(view)
+            self.unsent_bytes += len(view)
         self.ending, self.trailers = end, trailers
 
     @property
@@ -103,22 +101,15 @@ class Outgoing:
         return len(self._chunks[0]) if self._chunks else 0
 
     def take(self, size: int) -> memoryview:
-        """The next `size` bytes, at most `next_bytes`; spends credit."""
-        if size == 0:
-            return _EMPTY
+        """The next `size` bytes, from 1 to `next_bytes`; spends credit."""
         chunk = self._chunks[0]
         if len(chunk) == size:
-            self._chunks.popleft()
+            self._chunks.pop(0)
         else:
             self._chunks[0], chunk = chunk[size:], chunk[:size]
-        self.unsent_bytes -= len(chunk)
-        self.window.spend(len(chunk))
+        self.unsent_bytes -= size
+        self.window.spend(size)
         return chunk
-
-    @property
-    def ends_now(self) -> bool:
-        """Whether the frame being made is the last of the body, with END on it (trailers end it themselves)."""
-        return self.ending and self.unsent_bytes == 0 and not self.trailers
 
 
 class Exchange:

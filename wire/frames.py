@@ -1,7 +1,8 @@
 """What crosses the wire, as values: one frame is one binary WebSocket message.
 
 Nothing here knows how a frame is written as bytes (`codec.py`) or what may follow what (`session.py`). Each class is a
-section of docs/reference/wire.md, in the same order.
+section of docs/reference/wire.md, in the same order. Nobody changes one once it is made; `frozen` would enforce it at
+three times the price of making one, and an exchange makes a dozen.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ Metadata = tuple[tuple[str, str], ...]
 Json = Mapping[str, Any]  # Any: a decoded JSON object has no narrower static type
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Model:
     """One model as a worker announces it."""
 
@@ -26,7 +27,7 @@ class Model:
     metadata: Json = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hello:
     """The worker's first frame: who it is, what it serves, what it allows."""
 
@@ -46,7 +47,7 @@ class Hello:
     """Free text about the machine for operators: engine, device, site."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Welcome:
     """The gateway's answer to HELLO. The tunnel is open from here on."""
 
@@ -62,7 +63,7 @@ class Welcome:
     """0: never."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Models:
     """The worker's models from now on, all of them."""
 
@@ -70,7 +71,7 @@ class Models:
     models: tuple[Model, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Load:
     """What the worker says of its load now and then."""
 
@@ -80,7 +81,7 @@ class Load:
     details: Json = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ping:
     """A heartbeat. `sent_us` is the sender's monotonic clock, `rtt_us` the last round trip it measured (0: none)."""
 
@@ -89,7 +90,7 @@ class Ping:
     rtt_us: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pong:
     """The answer: the PING's time, and the answerer's clock when it came and when this left."""
 
@@ -99,7 +100,7 @@ class Pong:
     sent_us: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Token:
     """A newer bearer token for this session."""
 
@@ -107,7 +108,7 @@ class Token:
     token: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TokenAccepted:
     """The newer token is in force."""
 
@@ -115,7 +116,7 @@ class TokenAccepted:
     expires_in_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Drain:
     """Open no more exchanges with me; what is open will be finished within `grace_ms`."""
 
@@ -124,7 +125,7 @@ class Drain:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GoAway:
     """The last frame of a tunnel. `code` is a CloseCode; an unknown one is read as INTERNAL."""
 
@@ -133,7 +134,7 @@ class GoAway:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ack:
     """Body bytes received so far on this connection, all exchanges together."""
 
@@ -141,7 +142,7 @@ class Ack:
     received: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestHead:
     """What is asked. Generic enough for any HTTP request."""
 
@@ -158,7 +159,7 @@ class RequestHead:
     """The body's length where it is known."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResponseHead:
     """What is answered. Times are the worker's monotonic clock; durations are its own measurements."""
 
@@ -173,7 +174,7 @@ class ResponseHead:
     """Steps in order, and microseconds each."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """Opens an exchange (gateway to worker). `data` is the first of the body, so that a small one is one message."""
 
@@ -185,7 +186,7 @@ class Request:
     ack_now: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Response:
     """Answers it. A status below 200 is informational and another RESPONSE follows (RFC 9110 15.2)."""
 
@@ -197,7 +198,7 @@ class Response:
     ack_now: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Data:
     """More of a body, either way."""
 
@@ -208,7 +209,7 @@ class Data:
     ack_now: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Trailers:
     """Metadata after a body; ends it."""
 
@@ -217,7 +218,7 @@ class Trailers:
     metadata: Metadata
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Credit:
     """`bytes` more of this exchange's body may be sent to me."""
 
@@ -226,7 +227,7 @@ class Credit:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cancel:
     """Gateway to worker: drop this exchange. `code` is an ExchangeCode."""
 
@@ -236,7 +237,7 @@ class Cancel:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Failed:
     """Worker to gateway: this exchange has no answer, or no more of it. `code` is an ExchangeCode."""
 

@@ -83,6 +83,9 @@ does not read makes them so many."""
 _MAX_EXCHANGE = (1 << 32) - 1
 
 
+_EMPTY = memoryview(b"")
+
+
 class Role(Enum):
     """Which end this is: the gateway opens exchanges and pings, the worker introduces itself and answers."""
 
@@ -269,8 +272,12 @@ class Session:
     @property
     def can_open(self) -> bool:
         """Whether the worker takes one more exchange."""
-        has_room = len(self._exchanges) < min(self._peer_max_exchanges, self.limits.max_exchanges)
-        return self.state is State.OPEN and not self.peer_is_draining and has_room
+        return (
+            self.state is State.OPEN
+            and not self.peer_is_draining
+            and len(self._exchanges) < self._peer_max_exchanges
+            and len(self._exchanges) < self.limits.max_exchanges
+        )
 
     def open_exchange(self, head: RequestHead, now: float, *, end: bool = False) -> int:
         """Begins an exchange and returns its number; its body follows by `send_body` unless `end`. Raises ValueError
@@ -358,7 +365,8 @@ class Session:
             self.path.held_back()
             size = 0
         data, flags = self._take(exchange, size, now)
-        self._requeue(exchange, is_first=size == 0)
+        if not flags & END:
+            self._requeue(exchange, is_first=size == 0)
         return b"".join((HEADER.pack(head.type, flags, head.exchange), *head.encoded, data))
 
     def _next_body(self, now: float) -> bytes | None:
@@ -381,7 +389,8 @@ class Session:
                 self._sent_all(exchange)
                 return outgoing.trailers
             data, flags = self._take(exchange, size, now)
-            self._requeue(exchange)
+            if not flags & END:
+                self._requeue(exchange)
             return b"".join((HEADER.pack(Data.TYPE, flags, exchange.number), data))
         return None
 
@@ -390,23 +399,26 @@ class Session:
         return size if size <= MIN_CHUNK_BYTES else min(size, self.path.chunk_bytes)
 
     def _take(self, exchange: Exchange, size: int, now: float) -> tuple[memoryview, int]:
-        """The next `size` bytes of a body and the flags of the frame that carries them."""
+        """The next `size` bytes of a body and the flags of the frame that carries them; with END all is sent."""
         outgoing = exchange.outgoing
-        before = outgoing.unsent_bytes
-        data = outgoing.take(size)
-        if outgoing.unsent_bytes <= LOW_WATER_BYTES < before:
-            self._events.append(BodySent(exchange.number))
-        flags = END if outgoing.ends_now else 0
+        flags = 0
         if size:
+            before = outgoing.unsent_bytes
+            data = outgoing.take(size)
+            if outgoing.unsent_bytes <= LOW_WATER_BYTES < before:
+                self._events.append(BodySent(exchange.number))
             asks_ack = self.path.wants_ack(size, is_bulk=outgoing.unsent_bytes > 0)
             self.path.sent(size, asks_ack, now)
-            flags |= ACK_NOW if asks_ack else 0
+            flags = ACK_NOW if asks_ack else 0
+        else:
+            data = _EMPTY
+        if outgoing.ending and outgoing.unsent_bytes == 0 and not outgoing.trailers:
+            self._sent_all(exchange)
+            flags |= END
         return data, flags
 
     def _requeue(self, exchange: Exchange, *, is_first: bool = False) -> None:
-        if exchange.outgoing.ends_now:
-            self._sent_all(exchange)
-        elif exchange.outgoing.is_waiting:
+        if exchange.outgoing.is_waiting:
             self._enqueue(exchange, is_first=is_first)
 
     def _enqueue(self, exchange: Exchange, *, is_first: bool = False) -> None:
@@ -516,54 +528,70 @@ class Session:
         self._end(CloseCode.read(frame.code), frame.text, by_peer=True)
 
     def _on_request(self, frame: Request, now: float) -> None:
-        if frame.exchange <= self._last_exchange:
-            raise RemoteProtocolError(f"REQUEST: exchange {frame.exchange} after {self._last_exchange}")
-        self._last_exchange = frame.exchange
+        number = frame.exchange
+        if number <= self._last_exchange:
+            raise RemoteProtocolError(f"REQUEST: exchange {number} after {self._last_exchange}")
+        self._last_exchange = number
+        self._received(len(frame.data), frame.ack_now)
         if len(self._exchanges) >= self.limits.max_exchanges:
-            self._received(len(frame.data), frame.ack_now)
             text = f"{self.limits.max_exchanges} exchanges are open already"
-            self._control.append(encode(Failed(frame.exchange, ExchangeCode.OVERLOADED, text)))
+            self._control.append(encode(Failed(number, ExchangeCode.OVERLOADED, text)))
             return
-        exchange = self._add_exchange(frame.exchange, now)
+        exchange = self._add_exchange(number, now)
         exchange.incoming.expected_bytes = frame.head.body_bytes
-        self._events.append(RequestReceived(frame.exchange, frame.head))
-        self._on_body(frame, now)
+        self._events.append(RequestReceived(number, frame.head))
+        self._take_in(exchange, frame, frame.data, frame.end)
 
     def _on_response(self, frame: Response, now: float) -> None:
-        exchange = self._known(frame.exchange)
-        if exchange is not None and exchange.incoming.half is Half.HEAD:
-            if frame.head.status >= 200:
-                exchange.incoming.expected_bytes = frame.head.body_bytes
-            self._events.append(ResponseReceived(frame.exchange, frame.head))
-        self._on_body(frame, now)
-
-    def _on_body(self, frame: Request | Response | Data | Trailers, now: float) -> None:
-        """The body's part of any frame that has one."""
-        data: Buffer = b"" if isinstance(frame, Trailers) else frame.data
-        self._received(len(data), not isinstance(frame, Trailers) and frame.ack_now)
+        self._received(len(frame.data), frame.ack_now)
         exchange = self._known(frame.exchange)
         if exchange is None:  # over here while the peer was still sending
             return
+        if exchange.incoming.half is Half.HEAD:
+            if frame.head.status >= 200:
+                exchange.incoming.expected_bytes = frame.head.body_bytes
+            self._events.append(ResponseReceived(frame.exchange, frame.head))
+        self._take_in(exchange, frame, frame.data, frame.end)
+
+    def _on_data(self, frame: Data, now: float) -> None:
+        self._received(len(frame.data), frame.ack_now)
+        exchange = self._known(frame.exchange)
+        if exchange is not None:
+            self._take_in(exchange, frame, frame.data, frame.end)
+
+    def _on_trailers(self, frame: Trailers, now: float) -> None:
+        exchange = self._known(frame.exchange)
+        if exchange is not None:
+            self._take_in(exchange, frame, b"", is_last=True, trailers=frame.metadata)
+
+    def _take_in(
+        self,
+        exchange: Exchange,
+        frame: Request | Response | Data | Trailers,
+        data: Buffer,
+        is_last: bool,
+        trailers: Metadata = (),
+    ) -> None:
+        """The body's part of any frame that has one."""
         incoming = exchange.incoming
         incoming.window.receive(len(data))
         try:
-            incoming.advance(frame)
+            incoming.advance(frame, is_last)
             incoming.count(len(data))
         except BrokenBody as error:
             self._break(exchange, str(error))
             return
         if data:
-            self._events.append(BodyReceived(frame.exchange, data))
+            self._events.append(BodyReceived(exchange.number, data))
         if incoming.half is Half.DONE:
-            trailers = frame.metadata if isinstance(frame, Trailers) else ()
-            self._events.append(BodyEnded(frame.exchange, trailers))
+            self._events.append(BodyEnded(exchange.number, trailers))
             if self.role is Role.GATEWAY:
-                self._forget(frame.exchange)
+                self._forget(exchange.number)
 
     def _received(self, size: int, ack_now: bool) -> None:
         self._received_bytes += size
-        overdue = self._received_bytes - self._acknowledged_bytes >= MAX_UNACKNOWLEDGED_BYTES
-        self._ack_is_due = self._ack_is_due or ack_now or overdue
+        if ack_now or self._received_bytes - self._acknowledged_bytes >= MAX_UNACKNOWLEDGED_BYTES:
+            self._ack_is_due = True
 
     def _break(self, exchange: Exchange, text: str) -> None:
         """The peer broke one exchange: it ends here and there, and every other goes on."""
@@ -662,7 +690,7 @@ def _lifetime_ms(expires_in_s: float) -> int:
     return 0 if expires_in_s == 0 else max(1, int(expires_in_s * 1000))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _QueuedHead:
     """A head that waits for its turn, encoded already so that one too large fails where it was made."""
 
@@ -677,8 +705,8 @@ _Handler = Callable[[Session, Any, float], None]
 
 _BOTH: dict[type[Frame], _Handler] = {
     Ack: Session._on_ack,
-    Data: Session._on_body,
-    Trailers: Session._on_body,
+    Data: Session._on_data,
+    Trailers: Session._on_trailers,
     Credit: Session._on_credit,
     Drain: Session._on_drain,
     GoAway: Session._on_goaway,

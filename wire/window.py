@@ -76,15 +76,13 @@ class ReceiveWindow:
     holds the sender back (throughput is at most window / round trip).
     """
 
-    __slots__ = ("_budget", "_consumed", "_granted_at", "_initial", "_max", "available", "size")
+    __slots__ = ("_budget", "_consumed", "_granted_at", "_limits", "available", "size")
 
     def __init__(self, limits: Limits, budget: ReceiveBudget, now: float) -> None:
-        self._initial = limits.window_bytes
-        self.size = self._initial
-        self.available = self._initial
-        """Bytes that the peer may still send."""
+        self._limits = limits
+        self.size = self.available = limits.window_bytes
+        """Bytes that the peer may send in all, and still."""
         self._consumed = 0
-        self._max = limits.max_window_bytes
         self._budget = budget
         self._granted_at = now
 
@@ -110,14 +108,15 @@ class ReceiveWindow:
         return grant
 
     def _grow(self) -> int:
-        more = self._budget.take(min(self.size, self._max - self.size))
+        more = self._budget.take(min(self.size, self._limits.max_window_bytes - self.size))
         self.size += more
         return more
 
     def close(self) -> None:
-        """Gives the reservation back."""
-        self._budget.give_back(self.size - self._initial)
-        self.size = self._initial
+        """Gives the reservation back, where there is one."""
+        if self.size != self._limits.window_bytes:
+            self._budget.give_back(self.size - self._limits.window_bytes)
+            self.size = self._limits.window_bytes
 
 
 class Phase(Enum):
@@ -191,7 +190,7 @@ class Path:
         """Whether a chunk of `size` bytes may be sent now. Always when no acknowledgement is on its way: then nothing
         would ever make room."""
         limit = self.flight_bytes // 2 if self.phase is Phase.DRAINING else self.flight_bytes
-        return self.in_flight + size <= limit or not self._samples
+        return self._sent - self._acked + size <= limit or not self._samples
 
     @property
     def chunk_bytes(self) -> int:
@@ -202,7 +201,7 @@ class Path:
     def wants_ack(self, size: int, is_bulk: bool) -> bool:
         """Whether a frame of `size` body bytes should ask for an acknowledgement at once. Small bodies are not worth
         one each; they ask when they have filled half of the flight."""
-        return is_bulk or (self.in_flight + size) * 2 > self.flight_bytes
+        return is_bulk or (self._sent - self._acked + size) * 2 > self.flight_bytes
 
     def sent(self, size: int, asks_ack: bool, now: float) -> None:
         """`size` body bytes were handed to the channel."""
