@@ -22,6 +22,8 @@ YES = 0.5
 Rows = NDArray[np.float32]
 """[N, classes]: probabilities."""
 
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 def to_answer(
     rows: Rows, question: Question, spec: ModelSpec, labels: Sequence[str], batch_size: int | None = None
@@ -41,7 +43,7 @@ def to_answer(
         answer["weights"] = "random"
     if batch_size is not None:
         answer["batch_size"] = batch_size
-    return Answer(json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode())
+    return Answer(_to_json(answer).encode())
 
 
 def likeliest(row: Rows, labels: Sequence[str], top: int) -> list[dict[str, object]]:
