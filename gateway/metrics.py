@@ -71,12 +71,11 @@ class Metrics:
         if received_bytes:
             self.received.add(amount=received_bytes)
 
-    def exchange_timed(self, stages: Iterable[tuple[str, float]], batch_size: int | None) -> None:
-        """One image was answered; its (stage, seconds), and the size of its batch if it was in one."""
+    def exchange_timed(self, stages: Sequence[str], seconds: Sequence[float], batch_size: int | None) -> None:
+        """One image was answered; its stages, how long each took, and the size of its batch if it was in one."""
         if batch_size is not None:
             self.batched.add(str(batch_size))
-        for name, seconds in stages:
-            self.stages.observe(seconds, name)
+        self.stages.observe_each(seconds, stages)
 
     # ---- tunnel.server.TunnelObserver
 

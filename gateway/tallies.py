@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
@@ -67,15 +68,23 @@ class Spread(Collector):
         self._labels = tuple(labels)
         self._bounds = tuple(bounds)
         self._shown_bounds = (*(f"{bound:g}" for bound in bounds), "+Inf")
-        self._distributions: dict[tuple[str, ...], _Distribution] = {}
+        self._distributions: defaultdict[tuple[str, ...], _Distribution] = defaultdict(
+            partial(_Distribution, len(bounds) + 1)
+        )
 
     def observe(self, value: float, *values: str) -> None:
         """Counts one measured value for these values of the labels."""
-        distribution = self._distributions.get(values)
-        if distribution is None:
-            distribution = self._distributions[values] = _Distribution(len(self._bounds) + 1)
+        distribution = self._distributions[values]
         distribution.counts[bisect_left(self._bounds, value)] += 1
         distribution.total += value
+
+    def observe_each(self, measured: Sequence[float], labels: Sequence[str]) -> None:
+        """Counts one measured value for each value of the only label."""
+        distributions, bounds = self._distributions, self._bounds
+        for value, label in zip(measured, labels, strict=True):
+            distribution = distributions[label,]
+            distribution.counts[bisect_left(bounds, value)] += 1
+            distribution.total += value
 
     def count(self, *values: str) -> int:
         """How many values were counted so far."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from gateway.http.timing import Stopwatch
+from gateway.http.timing import Stages, Stopwatch
 
 
 @dataclass(slots=True)
@@ -36,8 +36,8 @@ class HttpCall:
     part_errors: list[str] = field(default_factory=list)
     """Codes of the files that failed in a request that itself succeeded."""
 
-    def answered(self, worker: str, stages: Sequence[tuple[str, float]], batch_size: int | None) -> None:
-        """The one exchange of this request is over; its (stage, seconds) are the request's."""
+    def answered(self, worker: str, stages: Stages, batch_size: int | None) -> None:
+        """The one exchange of this request is over; its stages are the request's."""
         self.worker = worker
         self.stopwatch.exchange_stages = stages
         self.stopwatch.batch_size = batch_size

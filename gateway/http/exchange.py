@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
 from gateway.dispatch.model import Job, Reply
 from gateway.errors import GatewayError, UnknownModel, WorkerFailed
 from gateway.http.ports import Dispatcher
 from gateway.http.statistics import Statistics
-from gateway.http.timing import batch_size_of, exchange_stages, timing_ms
+from gateway.http.timing import Stages, batch_size_of, exchange_stages, timing_ms
 from gateway.metrics import Metrics
 
 MAX_ANSWER_BYTES = 4 << 20
@@ -36,8 +36,7 @@ class Answer(NamedTuple, Generic[T]):
 
     result: T
     worker: str
-    stages: Sequence[tuple[str, float]]
-    """(name, seconds) of the exchange."""
+    stages: Stages
     batch_size: int | None
     """How many images the worker computed together; None where it does not say."""
 
@@ -59,10 +58,11 @@ class Exchanger:
 
     async def answer(self, job: Job, received_s: float = 0.0) -> Answer[Json]:
         """The native API's object. `received_s` was spent on receiving the body before. Raises GatewayError."""
-        answer = await self.labels(job, received_s)
-        answer.result["worker"] = answer.worker
-        answer.result["request_id"] = job.id
-        answer.result["timing_ms"] = timing_ms(answer.stages)
+        answer = await self._exchange(job, received_s, _result, batch_size_of)
+        result = answer.result
+        result["worker"] = answer.worker
+        result["request_id"] = job.id
+        result["timing_ms"] = timing_ms(answer.stages)
         return answer
 
     async def labels(self, job: Job, received_s: float = 0.0) -> Answer[Json]:
@@ -88,12 +88,13 @@ class Exchanger:
             if not isinstance(error, UnknownModel):  # names that a client made up would fill the memory
                 self._statistics.failed(job.model, self._clock() - started)
             raise
-        reply.timing.upload_s += received_s
-        stages = exchange_stages(reply.timing)
+        timing = reply.timing
+        timing.upload_s += received_s
+        stages = exchange_stages(timing)
         size = batch_size(result)
-        self._metrics.exchange_timed(stages, size)
+        self._metrics.exchange_timed(*stages, size)
         self._statistics.answered(job.model, stages, self._clock() - started, size)
-        return Answer(result, reply.timing.worker, stages, size)
+        return Answer(result, timing.worker, stages, size)
 
     async def _read(self, reply: Reply) -> bytes:
         try:

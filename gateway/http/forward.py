@@ -126,7 +126,7 @@ class Forwarding:
         async with self._dispatcher.exchange(job) as reply:
             patience.allow(self._settings.idle_s)
             stages = exchange_stages(reply.timing)
-            self._metrics.exchange_timed(stages, None)
+            self._metrics.exchange_timed(*stages, None)
             call.answered_at = self._clock()
             call.answered(reply.timing.worker, stages, None)
             response.begin(reply)

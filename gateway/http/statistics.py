@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
+
+from gateway.http.timing import MAX_KNOWN_ROWS, Stages
 
 QUEUE = ("queue", "worker_queue", "batch_wait")
 """Waiting for a worker, in the worker, and for a batch."""
@@ -35,11 +38,12 @@ class Phases:
     seconds: list[float] = field(default_factory=lambda: [0.0] * len(PHASES))
     """In the order of PHASES."""
 
-    def add(self, phase_seconds: Iterable[tuple[int, float]]) -> None:
-        """One more image: (index of a phase, seconds) of each of its stages."""
+    def add(self, stages: Stages) -> None:
+        """One more image."""
         self.count += 1
-        for phase, seconds in phase_seconds:
-            self.seconds[phase] += seconds
+        sums = self.seconds
+        for index, phase in _phases_of(stages.names):
+            sums[phase] += stages.seconds[index]
 
     def documents(self) -> dict[str, dict[str, int]]:
         """`{"queue": {"count", "ns"}, ...}`."""
@@ -50,7 +54,6 @@ class Phases:
 class ModelStatistics:
     """One model's."""
 
-    success: Phases = field(default_factory=Phases)
     success_s: float = 0.0
     failed: int = 0
     failed_s: float = 0.0
@@ -58,6 +61,13 @@ class ModelStatistics:
     """By how many images the worker computed together: at most timing.MAX_BATCH_SIZE entries."""
     last_inference_ms: int = 0
     """Unix milliseconds; 0 before the first."""
+
+    @property
+    def success(self) -> Phases:
+        """Over the batches of every size."""
+        every = self.by_batch.values()
+        sums = [sum(column) for column in zip(*(phases.seconds for phases in every), strict=True)]
+        return Phases(sum(phases.count for phases in every), sums) if sums else Phases()
 
 
 class Statistics:
@@ -68,13 +78,11 @@ class Statistics:
         self._wall_clock = wall_clock
         self._models: defaultdict[str, ModelStatistics] = defaultdict(ModelStatistics)
 
-    def answered(self, model: str, stages: Iterable[tuple[str, float]], total_s: float, batch_size: int | None) -> None:
+    def answered(self, model: str, stages: Stages, total_s: float, batch_size: int | None) -> None:
         """An image was answered, `total_s` after it was given to the dispatcher."""
         one = self._models[model]
-        phase_seconds = [(_PHASE_OF[name], seconds) for name, seconds in stages if name in _PHASE_OF]
-        one.success.add(phase_seconds)
         one.success_s += total_s
-        one.by_batch[batch_size or 1].add(phase_seconds)
+        one.by_batch[batch_size or 1].add(stages)
         one.last_inference_ms = int(self._wall_clock() * 1000)
 
     def failed(self, model: str, total_s: float) -> None:
@@ -91,3 +99,9 @@ class Statistics:
 def duration(count: int, total_s: float) -> dict[str, int]:
     """The protocol's `{"count", "ns"}`."""
     return {"count": count, "ns": round(total_s * 1e9)}
+
+
+@lru_cache(maxsize=MAX_KNOWN_ROWS)
+def _phases_of(names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    """(index of a name, index of its phase) of the stages that are in one."""
+    return tuple((index, _PHASE_OF[name]) for index, name in enumerate(names) if name in _PHASE_OF)

@@ -15,4 +15,4 @@ async def test_receiving_the_body_is_part_of_the_upload() -> None:
     job = make_job("digits")
     job.body = WholeBody([b"picture"])
     answer = await Exchanger(FakeDispatcher(), Metrics(), Statistics()).answer(job, received_s=0.5)
-    assert dict(answer.stages)["upload"] == 0.02 + 0.5
+    assert dict(zip(*answer.stages, strict=True))["upload"] == 0.02 + 0.5
