@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from datetime import UTC, datetime
 from typing import Literal, TextIO
 
 import structlog
@@ -19,7 +20,8 @@ Format = Literal["auto", "json", "console"]
 _LIBRARY_NAMES = ("aiohttp", "asyncio")
 """Libraries whose chatter below warnings helps nobody."""
 
-_LEAD = ("time", "level", "event")
+_LEVELS = {"exception": "error", "warn": "warning"}
+"""What a method is called where its name is not the level's."""
 
 
 def configure_logs(log_format: Format, level: str, stream: TextIO | None = None) -> None:
@@ -27,10 +29,7 @@ def configure_logs(log_format: Format, level: str, stream: TextIO | None = None)
     output = sys.stderr if stream is None else stream
     is_console = log_format == "console" or (log_format == "auto" and output.isatty())
     number = logging.getLevelNamesMapping()[level.upper()]
-    first: list[Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-    ]
+    first: list[Processor] = [_lead]
     last = _console(output) if is_console else _json()
     structlog.configure(
         processors=[*first, *last],
@@ -41,17 +40,24 @@ def configure_logs(log_format: Format, level: str, stream: TextIO | None = None)
     _configure_standard(first, last, number, output)
 
 
+def _lead(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Time, level and event lead each line, where the eye looks for them."""
+    # One step for what are two of structlog's and a third for their order: a line is a tenth of a request's cost.
+    time = datetime.now(UTC).isoformat().removesuffix("+00:00") + "Z"
+    return {"time": time, "level": _LEVELS.get(method, method), "event": event.pop("event", ""), **event}
+
+
 def _json() -> list[Processor]:
     # One encoder for all lines: structlog's own renderer makes one for each, which costs more than the encoding.
     # ASCII, since what strangers send may hold half a character, which no output could be written with.
-    encoder = json.JSONEncoder(default=repr, separators=(",", ":"))
+    encode = json.JSONEncoder(default=repr, separators=(",", ":")).encode
 
-    def render(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-        """Time, level and event lead each line, where the eye looks for them."""
-        lead = {key: event.pop(key) for key in _LEAD if key in event}
-        return encoder.encode({**lead, **event})
+    def render(logger: WrappedLogger, method: str, event: EventDict) -> str:
+        if "exc_info" in event:
+            event = structlog.processors.format_exc_info(logger, method, event)
+        return encode(event)
 
-    return [structlog.processors.format_exc_info, render]
+    return [render]
 
 
 def _console(output: TextIO) -> list[Processor]:

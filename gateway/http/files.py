@@ -30,7 +30,7 @@ from gateway.http.body import ByteBudget, ClientStream, WholeBody
 from gateway.http.errors import internal_problem, problem_of
 from gateway.http.exchange import Exchanger
 from gateway.http.groups import first_error
-from gateway.http.media import is_image_like
+from gateway.http.media import is_image_like, media_type_of
 from gateway.http.multipart import MultipartParser, PartBegan, PartEnded
 
 ABOUT_THE_REQUEST = (Draining, NoWorker, QueueFull, UnknownModel, UnknownWorker)
@@ -123,7 +123,7 @@ class FilesRequest:
     def _begin(self, head: PartBegan) -> _File:
         self._files.append(head)
         file = _File(head)
-        if head.content_type and not is_image_like(head.content_type):
+        if head.content_type and not is_image_like(media_type_of(head.content_type)):
             file.error = UnsupportedMedia(f"{head.content_type} is not an image type")
         return file
 

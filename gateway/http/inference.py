@@ -42,28 +42,28 @@ class Inference:
         if media_type == JSON_TYPE and self._images is not None:
             return await self._answer_address(request, order, self._images)
         is_multipart = media_type == MULTIPART
-        if not is_multipart and not is_image_like(content_type):
+        if not is_multipart and not is_image_like(media_type):
             detail = f"{head.shown(media_type)} is not taken: send an image as the body, or files as {MULTIPART}"
             raise UnsupportedMedia(detail)
         if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
             raise UnsupportedMedia("a Content-Encoding is not taken: send the image as it is")
-        self._refuse_early(request, order.model, is_multipart)
+        self._refuse_early(request, order, is_multipart)
         await proceed(request)
         if is_multipart:
             return await self._answer_files(request, order, content_type)
         return await self._answer_image(request, order, media_type)
 
-    def _refuse_early(self, request: web.Request, model: str, is_multipart: bool) -> None:
+    def _refuse_early(self, request: web.Request, order: Order, is_multipart: bool) -> None:
         """What would be refused whatever the body holds is refused before the body is sent. Raises GatewayError."""
         limits = self._intake.limits
         if is_multipart:
             self._intake.refuse_large(request, limits.max_multipart_bytes, "max_multipart_bytes")
         else:
             self._intake.refuse_large(request, limits.max_body_bytes, "max_body_bytes")
-        if request.content.is_eof():
-            return  # here already: the dispatcher says all the rest
-        if model not in self._intake.dispatcher.models:
-            raise UnknownModel(f"no worker ever announced a model named {head.shown(model)}: see GET /v1/workers")
+        if order.is_announced or request.content.is_eof():
+            return  # it is here already: the dispatcher says all the rest
+        if order.model not in self._intake.dispatcher.models:
+            raise UnknownModel(f"no worker ever announced a model named {head.shown(order.model)}: see GET /v1/workers")
 
     async def _answer_image(self, request: web.Request, order: Order, media_type: str) -> web.Response:
         intake = self._intake

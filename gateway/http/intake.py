@@ -11,8 +11,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -41,8 +41,7 @@ Exchange = Callable[[Job, float], Awaitable[Answer[T]]]
 """(job, seconds spent on receiving its body before) -> what the worker answered. Raises GatewayError."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """What the client wants done: read and checked before any of the body is."""
 
     call: HttpCall
@@ -52,6 +51,8 @@ class Order:
     asked: head.Asked
     started: float
     """When the request was accepted; its deadline counts from here."""
+    is_announced: bool
+    """Whether a worker that is here announces the model."""
 
     @property
     def deadline(self) -> float:
@@ -76,7 +77,7 @@ class Order:
 
     def asking(self, query: str) -> Order:
         """The same request, answered in another way."""
-        return Order(self.call, self.model, query, self.asked, self.started)
+        return Order(self.call, self.model, query, self.asked, self.started, self.is_announced)
 
 
 class Intake:
@@ -117,11 +118,11 @@ class Intake:
         with self.dispatcher.open_request():
             self._open_requests += 1
             try:
-                yield self._order(request, model)
+                yield self._order(request, model, offer is not None)
             finally:
                 self._open_requests -= 1
 
-    def _order(self, request: web.Request, model: str) -> Order:
+    def _order(self, request: web.Request, model: str, is_announced: bool) -> Order:
         asked = head.asked_of(
             request.headers,
             default_timeout_s=self.limits.default_timeout_s,
@@ -130,7 +131,7 @@ class Intake:
         )
         call = request[CALL]
         call.model = model
-        return Order(call, model, "", asked, self.clock())
+        return Order(call, model, "", asked, self.clock(), is_announced)
 
     # ---- bodies
 
@@ -184,7 +185,10 @@ class Intake:
             if body.is_complete and not body.received_bytes:
                 raise BadInput("the body is empty: send an image")
             job = order.job(body, call.request_id, metadata, order.deadline)
-            answer = await _exchange(exchange, job, body, received_s)
+            if body.is_complete:
+                answer = await exchange(job, received_s)
+            else:
+                answer = await _exchange_meanwhile(exchange, job, body, received_s)
         finally:
             call.received_bytes = body.received_bytes
             body.release()
@@ -197,10 +201,8 @@ def _path(model: str, query: str) -> str:
     return f"/inference/{quote(model, safe='')}?{query}"
 
 
-async def _exchange(exchange: Exchange[T], job: Job, body: ArrivingBody, received_s: float) -> Answer[T]:
-    """Exchanges the job, while the rest of its body arrives if there is a rest."""
-    if body.is_complete:
-        return await exchange(job, received_s)
+async def _exchange_meanwhile(exchange: Exchange[T], job: Job, body: ArrivingBody, received_s: float) -> Answer[T]:
+    """Exchanges the job while the rest of its body arrives."""
     with first_error():
         async with asyncio.TaskGroup() as tasks:
             receiving = tasks.create_task(body.receive_rest())

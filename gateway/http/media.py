@@ -12,7 +12,6 @@ def media_type_of(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def is_image_like(content_type: str) -> bool:
+def is_image_like(media_type: str) -> bool:
     """Whether a body of this type may be an image. The worker decides by the bytes; this refuses what cannot be one."""
-    media_type = media_type_of(content_type)
     return media_type.startswith("image/") or media_type in IMAGE_LIKE

@@ -77,7 +77,7 @@ def batch_size_of(result: Mapping[str, object]) -> int | None:
 
 def server_timing(stages: Stages, batch_size: int | None = None) -> str:
     """The value of a Server-Timing header, such as `auth;dur=0.021, total;dur=8.250, batch;desc="4"`."""
-    shown = _header_form(stages.names) % tuple([s * 1e3 if s > 0.0 else 0.0 for s in stages.seconds])
+    shown = _header_form(stages.names) % tuple([s * 1e3 if 0.0 < s < LONGEST_S else 0.0 for s in stages.seconds])
     return shown if batch_size is None else f'{shown}, batch;desc="{batch_size}"'
 
 

@@ -8,7 +8,6 @@ here before it can be taken apart: it is held within `limits.max_multipart_bytes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from aiohttp import hdrs, web
 
@@ -123,7 +122,7 @@ def header_length(given: str | None) -> int | None:
 
 def _hastened(order: Order, asked: InferRequest) -> Order:
     """Priority 1 is the highest of the protocol and `high` here; every other one is as if it had not been given."""
-    return replace(order, asked=replace(order.asked, priority=Priority.HIGH)) if asked.is_urgent else order
+    return order._replace(asked=order.asked._replace(priority=Priority.HIGH)) if asked.is_urgent else order
 
 
 def _classes(wanted: Wanted, answers: Sequence[Answer[Json]]) -> Output:

@@ -47,7 +47,7 @@ def test_the_batch_is_an_entry_of_its_own() -> None:
 
 
 def test_a_worker_cannot_forge_the_header() -> None:
-    """Names that are no names, or the gateway's own, are dropped; negative and endless times are 0; their number is bounded."""
+    """What is no name, or the gateway's own, is dropped; their number is bounded; negative and endless times are 0."""
     worker_s = {"a, b;dur": 1.0, "Inference": 1.0, "queue": 9.0, "total": 9.0, "decode": -1.0, "wait": math.inf}
     timed = exchange_stages(Timing(queue_s=0.5, worker_s=worker_s))
     stages = dict(zip(*timed, strict=True))
