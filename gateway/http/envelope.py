@@ -28,7 +28,7 @@ NO_ROUTE = "none"
 
 
 class Envelope:
-    """A middleware of aiohttp; make it with `envelope`."""
+    """Around the whole application (`serve`), not a middleware within: aiohttp wraps every request for those twice."""
 
     def __init__(
         self,
@@ -128,10 +128,5 @@ class Envelope:
         )
 
 
-def envelope(
-    metrics: Metrics, trusted_proxies: Networks, *, offer: str, logs_requests: bool, is_leaving: Callable[[], bool]
-) -> Envelope:
-    """The middleware, marked as aiohttp wants it."""
-    made = Envelope(metrics, trusted_proxies, offer=offer, logs_requests=logs_requests, is_leaving=is_leaving)
-    web.middleware(made)
-    return made
+ENVELOPE: web.AppKey[Envelope] = web.AppKey("envelope", Envelope)
+"""Where the server finds an application's."""

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway.config import Config
 from gateway.http.call import CALL
-from gateway.http.envelope import Envelope, Handler, envelope
+from gateway.http.envelope import ENVELOPE, Envelope, Handler
 from gateway.http.errors import FAILURE_CODES
 from gateway.http.forward import add_forwarding
 from gateway.http.gate import Gate
@@ -50,9 +50,9 @@ def build_app(
     views = Views(
         dispatcher, gate, openapi_document(has_tunnel=tunnel is not None, takes_addresses=config.image_url.enabled)
     )
+    app = web.Application()
     offer = "/openapi.json lists what there is"
-    around = _envelope(dispatcher, metrics, config, offer=offer, logs_requests=config.log.requests)
-    app = web.Application(middlewares=[around])
+    app[ENVELOPE] = _envelope(dispatcher, metrics, config, offer=offer, logs_requests=config.log.requests)
     app.router.add_post(
         "/inference/{model}", Inference(intake, _images(config)).handle, expect_handler=leave_expectation
     )
@@ -79,8 +79,9 @@ def build_admin_app(dispatcher: Dispatcher, metrics: Metrics, config: Config) ->
     """The operator's application. Also registers the fleet's gauges, which are read at each scrape."""
     metrics.watch(partial(fleet_gauges, dispatcher))
     views = AdminViews(dispatcher, metrics)
+    app = web.Application()
     offer = "there are /metrics, /workers and /healthz"
-    app = web.Application(middlewares=[_envelope(dispatcher, metrics, config, offer=offer, logs_requests=False)])
+    app[ENVELOPE] = _envelope(dispatcher, metrics, config, offer=offer, logs_requests=False)
     app.router.add_get("/metrics", views.metrics)
     app.router.add_get("/workers", views.workers)
     app.router.add_get("/healthz", healthz)
@@ -91,7 +92,7 @@ def _envelope(dispatcher: Dispatcher, metrics: Metrics, config: Config, *, offer
     def is_leaving() -> bool:
         return dispatcher.is_draining
 
-    return envelope(metrics, config.proxy.trusted, offer=offer, logs_requests=logs_requests, is_leaving=is_leaving)
+    return Envelope(metrics, config.proxy.trusted, offer=offer, logs_requests=logs_requests, is_leaving=is_leaving)
 
 
 def _tunnel_handler(tunnel: Tunnel) -> Handler:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from functools import partial
 from typing import Any
 
 import structlog
@@ -17,8 +18,8 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from gateway.config import Limits
 from gateway.http import head
-from gateway.http.envelope import NO_ROUTE
-from gateway.http.errors import Problem, internal_problem, problem_of_http_exception, problem_of_status
+from gateway.http.envelope import ENVELOPE, NO_ROUTE, Envelope
+from gateway.http.errors import Problem, internal_problem, problem_of_status
 from gateway.http.timing import Stopwatch, server_timing
 from gateway.metrics import Metrics
 
@@ -106,16 +107,6 @@ class HttpProtocol(web.RequestHandler):
         response.force_close()
         return response
 
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        """An exception of aiohttp that no middleware saw (an unknown Expect) becomes a problem here."""
-        if isinstance(resp, web.HTTPException):
-            problem = problem_of_http_exception(resp, head.shown(request.path))
-            self._metrics.failures.add(problem.code)
-            resp = _marked(problem, head.request_id_of(request.headers), request.path)
-        return await super().finish_response(request, resp, start_time)
-
     def _problem(self, status: int, exc: BaseException | None, message: str | None) -> Problem:
         if not isinstance(exc, HttpProcessingError):
             return internal_problem()
@@ -149,8 +140,9 @@ def _marked(problem: Problem, request_id: str, path: str) -> web.Response:
 class _Server(web.Server):
     """Makes HttpProtocols for a running application."""
 
-    def __init__(self, made: web.Server, limits: Limits, metrics: Metrics) -> None:
-        super().__init__(made.request_handler, request_factory=made.request_factory, handler_cancellation=True)
+    def __init__(self, made: web.Server, envelope: Envelope, limits: Limits, metrics: Metrics) -> None:
+        handler = partial(envelope, handler=made.request_handler)
+        super().__init__(handler, request_factory=made.request_factory, handler_cancellation=True)
         self._limits = limits
         self._metrics = metrics
 
@@ -167,7 +159,7 @@ class _Runner(web.AppRunner):
         self._metrics = metrics
 
     async def _make_server(self) -> web.Server:
-        return _Server(await super()._make_server(), self._limits, self._metrics)
+        return _Server(await super()._make_server(), self.app[ENVELOPE], self._limits, self._metrics)
 
 
 class HttpServer:

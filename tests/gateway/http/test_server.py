@@ -10,8 +10,9 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
 
-from gateway.config import Limits
+from gateway.config import Config, Limits
 from gateway.errors import Forbidden
+from gateway.http.routes import build_admin_app
 from gateway.http.server import serve
 from gateway.metrics import Metrics
 from gateway.tunnel.channel import new_websocket
@@ -126,9 +127,10 @@ async def test_lets_open_requests_end_when_it_closes() -> None:
         await release.wait()
         return web.Response(text="done")
 
-    app = web.Application()
+    metrics = Metrics()
+    app = build_admin_app(FakeDispatcher(), metrics, Config())
     app.router.add_get("/", slow)
-    server = await serve(app, "127.0.0.1", 0, limits=Limits(), metrics=Metrics(), grace_s=60.0)
+    server = await serve(app, "127.0.0.1", 0, limits=Limits(), metrics=metrics, grace_s=60.0)
     port = server.port
     async with aiohttp.ClientSession() as session:
         request = asyncio.create_task(session.get(f"http://127.0.0.1:{port}/"))
@@ -149,8 +151,9 @@ async def test_lets_open_requests_end_when_it_closes() -> None:
 async def test_says_when_a_port_cannot_be_had() -> None:
     """A port in use is an OSError, with nothing left running."""
     async with serving(FakeDispatcher()) as served:
+        app = build_admin_app(FakeDispatcher(), served.metrics, Config())
         with pytest.raises(OSError, match="in use"):
-            await serve(web.Application(), "127.0.0.1", served.port, limits=Limits(), metrics=Metrics())
+            await serve(app, "127.0.0.1", served.port, limits=Limits(), metrics=served.metrics)
 
 
 async def test_the_tunnel_is_told_the_workers_address() -> None:
