@@ -159,8 +159,11 @@ class Authenticator:
             raise TokenRefused(Reason.MALFORMED, f"the token is not a JWT; {_HOW}")
         fingerprint = hashlib.sha256(token.encode("ascii")).digest()
         principal = self._remembered.get(fingerprint)
-        if principal is None:
-            principal = self._verify_signed(token)
+        if principal is not None:
+            self.recheck(principal)
+            self._remembered.move_to_end(fingerprint)
+            return principal
+        principal = self._verify_signed(token)
         self.recheck(principal)
         self._remember(fingerprint, principal)
         return principal
@@ -209,7 +212,6 @@ class Authenticator:
     def _remember(self, fingerprint: bytes, principal: Principal) -> None:
         """By the token's hash: a dump of this memory holds no token that works."""
         self._remembered[fingerprint] = principal
-        self._remembered.move_to_end(fingerprint)
         if len(self._remembered) > self._max_remembered:
             self._remembered.popitem(last=False)
 

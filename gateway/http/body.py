@@ -142,7 +142,7 @@ class ArrivingBody:
         self._tiny: list[bytes] = []
         self._tiny_bytes = 0
         self._failure: GatewayError | None = None
-        self._something_new = asyncio.Event()
+        self._something_new: asyncio.Event | None = None  # while a reader waits
         self.received_bytes = 0
         self.is_complete = False
 
@@ -191,6 +191,8 @@ class ArrivingBody:
                 raise self._failure
             if self.is_complete:
                 return b""
+            if self._something_new is None:
+                self._something_new = asyncio.Event()
             await self._something_new.wait()
         return self._pieces[index]
 
@@ -205,8 +207,9 @@ class ArrivingBody:
 
     def _wake_readers(self) -> None:
         """Wakes those who wait now; whoever comes later looks at the pieces first."""
-        self._something_new.set()
-        self._something_new.clear()
+        if self._something_new is not None:
+            self._something_new.set()
+            self._something_new = None
 
     def _keep(self, data: bytes) -> None:
         if self.received_bytes + len(data) > self._max_bytes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -33,7 +33,7 @@ class HttpCall:
     """Gives a response the headers that every answer has. The envelope does so itself but for streamed answers."""
     answered_at: float | None = None
     """When the head of a streamed answer was here, on the stopwatch's clock: the body may take hours."""
-    part_errors: list[str] = field(default_factory=list)
+    part_errors: Sequence[str] = ()
     """Codes of the files that failed in a request that itself succeeded."""
 
     def answered(self, worker: str, stages: Stages, batch_size: int | None) -> None:

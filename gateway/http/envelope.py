@@ -60,7 +60,7 @@ class Envelope:
         )
         call.mark = partial(self._mark, call=call)
         try:
-            response = await self._answer(request, call, handler)
+            response = await handler(request)
         except asyncio.CancelledError:
             # The connection is gone, or the server is closing it at the end of its grace time.
             if not call.is_tunnel:
@@ -68,32 +68,29 @@ class Envelope:
                 call.failure = ClientGone.code
                 self._ended(request, call, problem_of(ClientGone("")).status)
             raise
+        except Exception as error:
+            response = self._refused(self._problem(error, request, call), request, call)
+        else:
+            for code in call.part_errors:
+                self._metrics.failures.add(code)
         if not response.prepared:
             self._mark(response, call)
         if not response.prepared or not call.is_tunnel:
             self._ended(request, call, response.status)
         return response
 
-    async def _answer(self, request: web.Request, call: HttpCall, handler: Handler) -> web.StreamResponse:
-        try:
-            response = await handler(request)
-        except GatewayError as error:
-            problem = problem_of(error)
-        except web.HTTPException as error:
-            problem = problem_of_http_exception(error, head.shown(request.path), self._offer)
-        except Exception:
-            self._log.exception("request_failed", request_id=call.request_id, path=head.shown(request.path))
-            problem = internal_problem()
-        else:
-            for code in call.part_errors:
-                self._metrics.failures.add(code)
-            return response
-        return self._refused(problem, call, request.path)
+    def _problem(self, error: Exception, request: web.Request, call: HttpCall) -> Problem:
+        if isinstance(error, GatewayError):
+            return problem_of(error)
+        if isinstance(error, web.HTTPException):
+            return problem_of_http_exception(error, head.shown(request.path), self._offer)
+        self._log.exception("request_failed", request_id=call.request_id, path=head.shown(request.path))
+        return internal_problem()
 
-    def _refused(self, problem: Problem, call: HttpCall, path: str) -> web.Response:
+    def _refused(self, problem: Problem, request: web.Request, call: HttpCall) -> web.Response:
         self._metrics.failures.add(problem.code)
         call.failure = problem.code
-        return problem.response(call.request_id, path)
+        return problem.response(call.request_id, request.path)
 
     def _mark(self, response: web.StreamResponse, call: HttpCall) -> None:
         headers = response.headers

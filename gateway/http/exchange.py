@@ -110,7 +110,7 @@ def _result(body: bytes, reply: Reply) -> Json:
         raise WorkerFailed(f"worker {worker} answered with status {reply.status}")
     try:
         # RecursionError: nesting as deep as the bound of bytes allows.
-        result = json.loads(body)
+        result = json.loads(body.decode())  # UTF-8 and nothing else (RFC 8259 8.1), so that nobody has to guess
     except (ValueError, RecursionError) as error:
         raise WorkerFailed(f"worker {worker} answered with something that is not JSON") from error
     if not isinstance(result, dict):

@@ -52,7 +52,7 @@ def request_id_of(headers: Mapping[str, str]) -> str:
         kept = _NOT_IN_REQUEST_ID.sub("", given[: 4 * MAX_REQUEST_ID_CHARS])[:MAX_REQUEST_ID_CHARS]
         if kept:
             return kept
-    return random.randbytes(8).hex()
+    return f"{random.getrandbits(64):016x}"
 
 
 def traceparent_of(headers: Mapping[str, str]) -> str:

@@ -33,28 +33,26 @@ class Inference:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answers one request. Raises GatewayError."""
         model = head.model_name_of(request.match_info["model"])
-        with self._intake.accepted(request, model) as order:
-            return await self._answer(request, order.asking(head.question_of(request.query)))
+        with self._intake.accepted(request, model) as accepted:
+            order = accepted.asking(head.question_of(request.query))
+            content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
+            media_type = media_type_of(content_type)
+            if media_type == JSON_TYPE and self._images is not None:
+                return await self._answer_address(request, order, self._images)
+            self._refuse_early(request, order, media_type)
+            await proceed(request)
+            if media_type == MULTIPART:
+                return await self._answer_files(request, order, content_type)
+            return await self._answer_image(request, order, media_type)
 
-    async def _answer(self, request: web.Request, order: Order) -> web.Response:
-        content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
-        media_type = media_type_of(content_type)
-        if media_type == JSON_TYPE and self._images is not None:
-            return await self._answer_address(request, order, self._images)
+    def _refuse_early(self, request: web.Request, order: Order, media_type: str) -> None:
+        """What would be refused whatever the body holds is refused before the body is sent. Raises GatewayError."""
         is_multipart = media_type == MULTIPART
         if not is_multipart and not is_image_like(media_type):
             detail = f"{head.shown(media_type)} is not taken: send an image as the body, or files as {MULTIPART}"
             raise UnsupportedMedia(detail)
         if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
             raise UnsupportedMedia("a Content-Encoding is not taken: send the image as it is")
-        self._refuse_early(request, order, is_multipart)
-        await proceed(request)
-        if is_multipart:
-            return await self._answer_files(request, order, content_type)
-        return await self._answer_image(request, order, media_type)
-
-    def _refuse_early(self, request: web.Request, order: Order, is_multipart: bool) -> None:
-        """What would be refused whatever the body holds is refused before the body is sent. Raises GatewayError."""
         limits = self._intake.limits
         if is_multipart:
             self._intake.refuse_large(request, limits.max_multipart_bytes, "max_multipart_bytes")
