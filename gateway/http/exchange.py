@@ -1,4 +1,4 @@
-"""One job to a worker and its answer back: as the object that a client of the native API gets, or as probabilities.
+"""One job to a worker and its answer back: labels in an object, or probabilities.
 
 A worker's answer is untrusted: it must be one JSON object, or one tensor of the size that it says, within a bound
 before anything of it is passed on.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
 from gateway.dispatch.model import Job, Reply
@@ -56,22 +56,14 @@ class Exchanger:
         self._statistics = statistics
         self._clock = clock
 
-    async def answer(self, job: Job, received_s: float = 0.0) -> Answer[Json]:
-        """The native API's object. `received_s` was spent on receiving the body before. Raises GatewayError."""
-        answer = await self._exchange(job, received_s, _result, batch_size_of)
-        result = answer.result
-        result["worker"] = answer.worker
-        result["request_id"] = job.id
-        result["timing_ms"] = timing_ms(answer.stages)
-        return answer
+    def labels(self, job: Job, received_s: float = 0.0) -> Awaitable[Answer[Json]]:
+        """The worker's own object (`?top=N`), which each API writes in its words. `received_s` was spent on receiving
+        the body before. Raises GatewayError."""
+        return self._exchange(job, received_s, _result, batch_size_of)
 
-    async def labels(self, job: Job, received_s: float = 0.0) -> Answer[Json]:
-        """The worker's own object (`?top=N`), which other APIs write in their words. Raises GatewayError."""
-        return await self._exchange(job, received_s, _result, batch_size_of)
-
-    async def probabilities(self, job: Job, received_s: float = 0.0) -> Answer[bytes]:
+    def probabilities(self, job: Job, received_s: float = 0.0) -> Awaitable[Answer[bytes]]:
         """One FP32 value a class (`?output=raw`), as little-endian bytes. Raises GatewayError."""
-        return await self._exchange(job, received_s, _row, lambda _: None)
+        return self._exchange(job, received_s, _row, lambda _: None)
 
     async def _exchange(
         self,
@@ -101,6 +93,15 @@ class Exchanger:
             return await reply.read(MAX_ANSWER_BYTES)
         except ValueError as error:
             raise WorkerFailed(f"worker {reply.timing.worker}: {error}") from error
+
+
+def completed(answer: Answer[Json], request_id: str) -> Json:
+    """What a client of the native API gets: the worker's object, which worker it was, and where the time went."""
+    result = answer.result
+    result["worker"] = answer.worker
+    result["request_id"] = request_id
+    result["timing_ms"] = timing_ms(answer.stages)
+    return result
 
 
 def _result(body: bytes, reply: Reply) -> Json:

@@ -28,7 +28,7 @@ from gateway.errors import (
 )
 from gateway.http.body import ByteBudget, ClientStream, WholeBody
 from gateway.http.errors import internal_problem, problem_of
-from gateway.http.exchange import Exchanger
+from gateway.http.exchange import Exchanger, completed
 from gateway.http.groups import first_error
 from gateway.http.media import is_image_like, media_type_of
 from gateway.http.multipart import MultipartParser, PartBegan, PartEnded
@@ -162,9 +162,9 @@ class FilesRequest:
         if not file.size_bytes:
             raise BadInput("the file is empty")
         job = make_job(WholeBody(file.pieces), number, file.head.content_type)
-        answer = await self._exchanger.answer(job)
+        answer = await self._exchanger.labels(job)
         self.workers[answer.worker] = None
-        return answer.result
+        return completed(answer, job.id)
 
     def _raise_common(self, outcomes: list[Outcome]) -> None:
         first = outcomes[0]

@@ -13,6 +13,7 @@ from gateway.dispatch.model import Body, Job, Metadata
 from gateway.errors import BadInput, BadRequest, UnknownModel, UnsupportedMedia
 from gateway.http import head
 from gateway.http.body import WholeBody
+from gateway.http.exchange import completed
 from gateway.http.files import FilesRequest
 from gateway.http.image_url import ImageFetcher
 from gateway.http.intake import Intake, Order, proceed
@@ -32,8 +33,8 @@ class Inference:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answers one request. Raises GatewayError."""
-        model = head.model_name_of(request.match_info["model"])
-        with self._intake.accepted(request, model) as accepted:
+        intake, model = self._intake, head.model_name_of(request.match_info["model"])
+        with intake.accepted(request, model) as accepted:
             order = accepted.asking(head.question_of(request.query))
             content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
             media_type = media_type_of(content_type)
@@ -43,7 +44,11 @@ class Inference:
             await proceed(request)
             if media_type == MULTIPART:
                 return await self._answer_files(request, order, content_type)
-            return await self._answer_image(request, order, media_type)
+            stream, metadata = intake.stream(request, order.deadline), _content_type(media_type)
+            answer = await intake.answer_stream(
+                order, stream, request.content_length, metadata, intake.exchanger.labels
+            )
+            return web.json_response(completed(answer, order.call.request_id))
 
     def _refuse_early(self, request: web.Request, order: Order, media_type: str) -> None:
         """What would be refused whatever the body holds is refused before the body is sent. Raises GatewayError."""
@@ -63,13 +68,6 @@ class Inference:
         if order.model not in self._intake.dispatcher.models:
             raise UnknownModel(f"no worker ever announced a model named {head.shown(order.model)}: see GET /v1/workers")
 
-    async def _answer_image(self, request: web.Request, order: Order, media_type: str) -> web.Response:
-        intake = self._intake
-        stream = intake.stream(request, order.deadline)
-        metadata = _content_type(media_type)
-        answer = await intake.answer_stream(order, stream, request.content_length, metadata, intake.exchanger.answer)
-        return web.json_response(answer.result)
-
     async def _answer_address(self, request: web.Request, order: Order, images: ImageFetcher) -> web.Response:
         intake, call = self._intake, order.call
         await proceed(request)
@@ -82,11 +80,11 @@ class Inference:
             if not fetched.size_bytes:
                 raise BadInput("the image at that address is empty")
             job = order.job(WholeBody(fetched.pieces), call.request_id, (), order.deadline)
-            answer = await intake.exchanger.answer(job, intake.clock() - order.started)
+            answer = await intake.exchanger.labels(job, intake.clock() - order.started)
         finally:
             fetched.release()
         call.answered(answer.worker, answer.stages, answer.batch_size)
-        return web.json_response(answer.result)
+        return web.json_response(completed(answer, call.request_id))
 
     async def _answer_files(self, request: web.Request, order: Order, content_type: str) -> web.Response:
         intake, call = self._intake, order.call

@@ -14,5 +14,5 @@ async def test_receiving_the_body_is_part_of_the_upload() -> None:
     """What was waited for before a worker was asked for and what was waited for afterwards are one duration."""
     job = make_job("digits")
     job.body = WholeBody([b"picture"])
-    answer = await Exchanger(FakeDispatcher(), Metrics(), Statistics()).answer(job, received_s=0.5)
+    answer = await Exchanger(FakeDispatcher(), Metrics(), Statistics()).labels(job, received_s=0.5)
     assert dict(zip(*answer.stages, strict=True))["upload"] == 0.02 + 0.5
