@@ -138,7 +138,7 @@ def problem_of_status(status: int, detail: str, headers: Mapping[str, str] | Non
     return Problem(status, code, title, detail, headers or {})
 
 
-def problem_of_http_exception(error: web.HTTPException, path: str, offer: str = "") -> Problem:
+def problem_of_http_exception(error: web.HTTPException, path: str, offer: str) -> Problem:
     """What aiohttp's router raises, in our words; `offer` says what there is instead. `Allow` is kept (RFC 9110
     15.5.6)."""
     if isinstance(error, web.HTTPMethodNotAllowed):
@@ -146,8 +146,7 @@ def problem_of_http_exception(error: web.HTTPException, path: str, offer: str = 
         detail = f"{path} does not take {error.method}; it takes {allowed}"
         return problem_of_status(405, detail, {"Allow": allowed})
     if isinstance(error, web.HTTPNotFound):
-        there = f"; {offer}" if offer else ""
-        return problem_of_status(404, f"there is nothing at {path}{there}")
+        return problem_of_status(404, f"there is nothing at {path}; {offer}")
     return problem_of_status(error.status, error.text or error.reason)
 
 
