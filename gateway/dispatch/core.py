@@ -61,7 +61,7 @@ class Core:
         queue = self._queue_for(job, now)
         self._numbers += 1
         lane = Lane(pin=job.pin) if self._policy.pins and job.pin is not None else ANYWHERE
-        ticket = Ticket(job, self._numbers, queued_at=now, lane=lane)
+        ticket = Ticket(job, self._numbers, now, lane)
         self._live[ticket.number] = ticket
         heapq.heappush(self._deadlines, (job.deadline, ticket.number))
         queue.push(ticket)

@@ -51,6 +51,8 @@ class Dispatcher:
         self._core = Core(settings, observer or NullObserver(), now=self._clock.now())
         self._exchanges: dict[Ticket, Exchange] = {}
         self._probes: asyncio.Queue[Replica] = asyncio.Queue()  # bounded by the core: one per worker at a time
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Known once `run` has begun."""
         self._timer: Timer | None = None
         self._timer_at: float | None = None
         self._request = _OpenRequest(self)
@@ -68,7 +70,7 @@ class Dispatcher:
         be sent again. Raises what `core.submit` raises, and WorkerLost, WorkerFailed, DeadlineExceeded, or what the
         client's own input or body deserved (BadInput, SlowBody and so on).
         """
-        return Exchange(job, self._core, self._clock, self, self._settings.reply_hold_bytes)
+        return Exchange(job, self._core, self._clock, self, Scope(self._loop), self._settings.reply_hold_bytes)
 
     def open_request(self) -> AbstractContextManager[None]:
         """A request whose jobs are still to come, while its bodies arrive. A drain waits for it and takes its jobs: it
@@ -156,6 +158,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Runs the probes that the core asks for, each as a task of this one, until cancelled."""
+        self._loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as group:
             while True:  # ends by cancellation, from the composition root
                 group.create_task(self._probe(await self._probes.get()))

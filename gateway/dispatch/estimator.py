@@ -25,9 +25,12 @@ def measured_service_s(worker_s: Mapping[str, float]) -> float | None:
 
     None if it measured nothing, or nothing that can be believed: the numbers come from the worker.
     """
-    steps = [seconds for name, seconds in worker_s.items() if name != _WAITING]
-    service_s = sum(steps)
-    return service_s if steps and is_plausible(service_s) else None
+    service_s, is_measured = 0.0, False
+    for name, seconds in worker_s.items():
+        if name != _WAITING:
+            service_s += seconds
+            is_measured = True
+    return service_s if is_measured and is_plausible(service_s) else None
 
 
 def is_plausible(service_s: float) -> bool:

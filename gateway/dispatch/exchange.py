@@ -53,15 +53,15 @@ class Exchange:
         "_waiter",
     )
 
-    def __init__(self, job: Job, core: Core, clock: Clock, shell: Shell, hold_bytes: int) -> None:
-        """An answer that declares a length up to `hold_bytes` is read whole before it is anybody's."""
+    def __init__(self, job: Job, core: Core, clock: Clock, shell: Shell, scope: Scope, hold_bytes: int) -> None:
+        """`scope` ends it at its deadline. An answer that declares a length up to `hold_bytes` is read whole before it
+        is anybody's."""
         self._job = job
         self._core = core
         self._clock = clock
         self._shell = shell
         self._hold_bytes = hold_bytes
-        self._scope = Scope()
-        """Ends the exchange at its deadline."""
+        self._scope = scope
         self._choice: Replica | GatewayError | None = None
         """Where the job goes, or why nowhere; None while it waits."""
         self._waiter: asyncio.Future[None] | None = None

@@ -124,8 +124,10 @@ class Pool:
 
     def sample(self) -> Replica | None:
         """One that is ready, if there is any, else one that is here; None where nobody is."""
-        ranking = self.idle or self.ahead or self.full
-        return ranking[0] if ranking else next(iter(self.replicas.values()), None)
+        for ranking in (self.idle, self.ahead, self.full):
+            if ranking:
+                return ranking[0]
+        return next(iter(self.replicas.values()), None)
 
     def place(self, replica: Replica, now: float) -> None:
         """Puts the replica where its counts say, or takes it out if it takes no jobs. Call after every change of it."""

@@ -14,9 +14,11 @@ from typing import Self
 class Scope:
     """Raises TimeoutError at its end when `expire` ended it, and nothing else cancelled the task."""
 
-    __slots__ = ("_cancelling", "_task", "is_expired")
+    __slots__ = ("_cancelling", "_loop", "_task", "is_expired")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """`loop`: the running one, from who knows it: before Python 3.12 each look-up of it is a system call."""
+        self._loop = loop
         self._task: asyncio.Task[object] | None = None
         """Who is inside."""
         self._cancelling = 0
@@ -24,7 +26,7 @@ class Scope:
         """Whether the task was cancelled by `expire`."""
 
     def __enter__(self) -> Self:
-        task = self._task = asyncio.current_task()
+        task = self._task = asyncio.current_task(self._loop)
         assert task is not None, "nobody could be told"
         self._cancelling = task.cancelling()
         return self
