@@ -237,9 +237,8 @@ class Core:
         assert ticket.stage is Stage.RUNNING, ticket
         assert ticket.replica is not None, ticket
         self.fleet.release(ticket.replica, verdict, service_s, now)
-        model = ticket.job.model
-        if self._queues[model].jobs or model in self._reconsider:  # else there is nothing to assign
-            self._changed[model] = None
+        if self._queues[ticket.job.model].jobs:  # else there is nothing to assign
+            self._changed[ticket.job.model] = None
         return ticket.replica
 
     def _end(self, ticket: Ticket, outcome: str) -> None:
