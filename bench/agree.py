@@ -20,6 +20,11 @@ from typing import TypeVar
 if not __package__:  # started as a file: python looks for modules beside it, and ours begin one folder up
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from bench import start
+
+if __name__ == "__main__":
+    start.loading()
+
 from bench import terminal
 from bench.agreement import Agreement
 from bench.classification.folder import list_pictures
@@ -91,7 +96,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help=f"bearer token (default: ${TOKEN_VARIABLE})",
     )
-    made.add_argument("--limit", type=positive, default=LIMIT, help=f"of a probability (default: {LIMIT:g})")
+    made.add_argument(
+        "--limit", type=positive, default=LIMIT, metavar="SHARE", help=f"of a probability (default: {LIMIT:g})"
+    )
     made.add_argument("--worst", type=int, default=5, metavar="N", help="pictures shown (default: 5)")
     made.add_argument("--time-out", type=positive, default=60.0, metavar="S", help="of a picture (default: 60)")
     made.add_argument("--json", action="store_true", help="one object on standard output, and nothing else")
@@ -179,4 +186,4 @@ def lines(agreement: Agreement, worst: int) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start.run(main))

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import sys
 import time
@@ -20,6 +19,11 @@ from pathlib import Path
 
 if not __package__:  # started as a file: python looks for modules beside it, and ours begin one folder up
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from bench import start
+
+if __name__ == "__main__":
+    start.loading()
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -30,6 +34,7 @@ from bench.classification.report import Walk, as_json, lines, show
 from bench.classification.run import Run
 from bench.classification.score import Result, score
 from bench.errors import BenchError
+from bench.flags import number_of
 from bench.load.loop import run_loop
 from bench.load.target import DEMO, DEMO_URL, SAMPLES, TOKEN_VARIABLE, Target, read_token, request_url, tls_context
 from gateway.client import AsyncClient, Bounds, ClientError
@@ -73,9 +78,15 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--token-file", type=Path, metavar="FILE", help=f"bearer token (default: ${TOKEN_VARIABLE})")
     made.add_argument("--labels", type=Path, metavar="FILE", help="CSV: file, and class_index or label")
-    made.add_argument("--batch", type=_count(MAX_BATCH), default=64, help="pictures of a request (default: 64)")
-    made.add_argument("--concurrency", type=_count(MAX_CONCURRENCY), default=2, help="requests at once (default: 2)")
-    made.add_argument("--tries", type=_count(100), default=6, help="of a picture, with the first (default: 6)")
+    made.add_argument(
+        "--batch", type=_count(MAX_BATCH), default=64, metavar="N", help="pictures of a request (default: 64)"
+    )
+    made.add_argument(
+        "--concurrency", type=_count(MAX_CONCURRENCY), default=2, metavar="N", help="requests at once (default: 2)"
+    )
+    made.add_argument(
+        "--tries", type=_count(100), default=6, metavar="N", help="of a picture, with the first (default: 6)"
+    )
     made.add_argument("--most-wait", type=_seconds, default=60.0, metavar="S", help="before a try (default: 60)")
     made.add_argument("--time-out", type=_seconds, default=120.0, metavar="S", help="of a request (default: 120)")
     made.add_argument("--confusions", type=int, default=10, metavar="N", help="shown at most (default: 10)")
@@ -179,13 +190,9 @@ def _show(
 
 def _write(texts: Iterable[str]) -> None:
     """As they are, for programs to read: rich would turn tabs into spaces."""
-    try:
-        for text in texts:
-            sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read has left; python would complain again when it closes the stream
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(SOME_FAILED)
+    for text in texts:
+        sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def _truths(flags: argparse.Namespace) -> Mapping[str, Truth]:
@@ -223,7 +230,7 @@ def advice(error: ClientError, flags: argparse.Namespace) -> str:
 
 def _count(most: int) -> Callable[[str], int]:
     def count(text: str) -> int:
-        number = int(text)
+        number = number_of(text, int)
         if not 1 <= number <= most:
             raise argparse.ArgumentTypeError(f"{text} is not from 1 to {most}")
         return number
@@ -232,11 +239,11 @@ def _count(most: int) -> Callable[[str], int]:
 
 
 def _seconds(text: str) -> float:
-    number = float(text)
+    number = number_of(text, float)
     if not 0 < number <= 86400:
         raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most a day")
     return number
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start.run(main))

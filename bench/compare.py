@@ -17,6 +17,13 @@ from pathlib import Path
 if not __package__:  # started as a file: python looks for modules beside it, and ours begin one folder up
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from bench import start
+
+if __name__ == "__main__":
+    start.loading()
+
+from rich.console import Console
+
 from bench import terminal
 from bench.comparison import comparison, regressions, sides_of
 from bench.errors import BenchError
@@ -62,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return WORSE if worse else GOOD
 
 
-def _of_peers(flags: argparse.Namespace, errors: terminal.Terminal) -> int:
+def _of_peers(flags: argparse.Namespace, errors: Console) -> int:
     """The same for results of bench.peers. Raises BenchError."""
     if len(flags.results) < 2:
         raise BenchError("name a second result of bench.peers, or a baseline before this one")
@@ -100,9 +107,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PERCENT",
         help="by more than this, with --relative (default: 0)",
     )
-    made.add_argument("--seed", type=int, help="of the bootstrap (default: that of the first result)")
+    made.add_argument("--seed", type=int, metavar="N", help="of the bootstrap (default: that of the first result)")
     return made
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start.run(main))

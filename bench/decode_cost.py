@@ -17,6 +17,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from bench import start
+
+if __name__ == "__main__":
+    start.loading()
+
 import cv2
 import numpy as np
 
@@ -146,4 +151,4 @@ def _decoded(flags: argparse.Namespace) -> list[Decoded]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start.run(main))

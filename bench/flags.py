@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from bench.between import Network, add_network_flags, network_of
 from bench.errors import BenchError
@@ -27,6 +28,8 @@ from bench.load.target import (
 
 KINDS = ("constant", "poisson", "closed", "burst", "trace")
 MAX_LOOPS = 10_000
+N = TypeVar("N", int, float)
+NUMBERS = {int: "whole number", float: "number"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,9 @@ def add_target_flags(made: argparse.ArgumentParser) -> None:
 
 def _add_schedule_flags(made: argparse.ArgumentParser) -> None:
     when = made.add_argument_group("when requests are sent")
-    when.add_argument("--rate", type=positive, default=50.0, help="requests per second on average (default: 50)")
+    when.add_argument(
+        "--rate", type=positive, default=50.0, metavar="RATE", help="requests per second on average (default: 50)"
+    )
     when.add_argument(
         "--arrivals",
         nargs="+",
@@ -93,7 +98,7 @@ def _add_schedule_flags(made: argparse.ArgumentParser) -> None:
         metavar=("KIND", "FILE"),
         help=f"{', '.join(KINDS)} FILE (default: poisson)",
     )
-    when.add_argument("--burst-size", type=count, default=10, help="requests of a burst (default: 10)")
+    when.add_argument("--burst-size", type=count, default=10, metavar="N", help="requests of a burst (default: 10)")
     when.add_argument(
         "--duration", type=positive, metavar="S", help="seconds after the warm-up (default: 10, none with --count)"
     )
@@ -105,7 +110,9 @@ def _add_schedule_flags(made: argparse.ArgumentParser) -> None:
         metavar="RULE",
         help="seconds, as 2s, or requests, as 50 (default: 1s)",
     )
-    when.add_argument("--seed", type=int, default=1, help="of random arrivals and of the bootstrap (default: 1)")
+    when.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="of random arrivals and of the bootstrap (default: 1)"
+    )
 
 
 def add_request_flags(how: argparse._ArgumentGroup, time_out_s: float = 10.0) -> None:
@@ -212,17 +219,25 @@ def _plan(schedule: Arrivals | None, connections: int, flags: argparse.Namespace
     )
 
 
+def number_of(text: str, kind: type[N]) -> N:
+    """One whose bounds are still to be checked; argparse would name a function where there is no number."""
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {NUMBERS[kind]}") from error
+
+
 def positive(text: str) -> float:
     """A number above 0, for argparse."""
-    number = float(text)
+    number = number_of(text, float)
     if not 0 < number < 1e9:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and below 1e9")
     return number
 
 
 def natural(text: str) -> int:
     """A whole number, 0 or more."""
-    number = int(text)
+    number = number_of(text, int)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is below 0")
     return number
@@ -230,7 +245,7 @@ def natural(text: str) -> int:
 
 def count(text: str) -> int:
     """A whole number, 1 or more."""
-    number = int(text)
+    number = number_of(text, int)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return number

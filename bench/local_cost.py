@@ -23,6 +23,11 @@ from typing import NamedTuple
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench import start
+
+if __name__ == "__main__":
+    start.loading()
+
 from bench import terminal
 from bench.errors import BenchError
 from bench.flags import count
@@ -77,7 +82,10 @@ def bare(model: str, model_dirs: Sequence[Path], top: int) -> Callable[[bytes], 
 
 async def measure(model: str, settings: BackendSettings, images: Sequence[Path], rounds: int) -> list[Pair]:
     """One pair for each round, the two in changing order. Raises BenchError for a model or a file that is no good."""
-    backend = open_backend("opencv_dnn", settings)
+    try:
+        backend = open_backend("opencv_dnn", settings)
+    except ValueError as error:
+        raise BenchError(str(error)) from error
     answer = bare(model, settings.model_dirs, top=1)
     (served,) = (one for one in await backend.start() if one.name == model)
     config = LocalConfig(model, tuple(images), 1, 1, 1, False, "opencv_dnn", settings, 1 << 26)
@@ -153,4 +161,4 @@ def _show(pairs: Sequence[Pair], flags: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start.run(main))

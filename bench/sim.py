@@ -19,6 +19,13 @@ from pathlib import Path
 if not __package__:  # started as a file: Python then looks for modules beside it, and not in the repository
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from bench import start
+
+if __name__ == "__main__":
+    start.loading()
+
+from rich.console import Console
+
 from bench import terminal
 from bench.simulation import page
 from bench.simulation.engine import simulate
@@ -69,7 +76,7 @@ def _run(options: argparse.Namespace) -> int:
     return int(broken)
 
 
-def _show(console: terminal.Terminal, outcome: Outcome) -> None:
+def _show(console: Console, outcome: Outcome) -> None:
     numbers = "".join(f"{outcome.quantile_ms(q):9.1f}" for q in _QUANTILES)
     stable = "" if outcome.is_stable else "  unstable"
     console.print(f"{outcome.policy:>14}{numbers}  {outcome.wall_s:.1f} s{stable}")
@@ -118,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         "--policy", action="append", choices=list(POLICIES), help="may be given several times (default: least_loaded)"
     )
     run.add_argument("--jobs", type=_positive(int), default=60_000, metavar="N", help="default: 60000")
-    run.add_argument("--seed", type=int, default=1, help="of all that is random (default: 1)")
+    run.add_argument("--seed", type=int, default=1, metavar="N", help="of all that is random (default: 1)")
     run.add_argument(
         "--service",
         choices=list(SERVICES),
@@ -134,4 +141,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start.run(main))

@@ -14,19 +14,30 @@ import base64
 import http.client
 import json
 import os
+import signal
 import ssl
 import statistics
-import tempfile
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from bench import start
+
+if __name__ == "__main__":
+    start.loading()
+
+from bench import terminal
+from bench.errors import BenchError
 from bench.flags import count
+from bench.scenarios.hosts import local_stack
 from demo.stack import REPOSITORY, Stack
 
 SAMPLE = REPOSITORY / "edge_worker" / "models" / "digits" / "samples" / "digit-3.png"
 HEADER_LENGTH = "Inference-Header-Content-Length"
 NATIVE = "native"
+GOOD, BAD_INPUT, INTERRUPTED = 0, 2, 130
+"""Exit status."""
 
 
 class Question(NamedTuple):
@@ -74,13 +85,13 @@ class Client:
         self._tasks = Path(f"/proc/{stack.gateway.popen.pid}/task")
 
     def ask(self, question: Question) -> None:
-        """One request. Raises RuntimeError for a refusal."""
+        """One request. Raises BenchError for a refusal."""
         headers = {"Authorization": f"Bearer {self._token}", **question.headers}
         self._connection.request("POST", question.path, question.body, headers)
         answer = self._connection.getresponse()
         body = answer.read()
         if answer.status != 200:
-            raise RuntimeError(f"{question.path} was answered {answer.status}: {body[:500]!r}")
+            raise BenchError(f"{question.path} was answered {answer.status}: {body[:500]!r}")
 
     def cpu_us(self, question: Question, requests: int) -> float:
         """The gateway's microseconds of CPU for one request, on average."""
@@ -107,8 +118,27 @@ def measure(client: Client, asked: Mapping[str, Question], requests: int, rounds
     return costs
 
 
-def main() -> None:
-    """Prints a line for each API."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints a line for each API. Returns the exit status."""
+    flags = _parser().parse_args(arguments)
+    image = SAMPLE.read_bytes().ljust(flags.bytes, b"\0")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is stopped
+    try:
+        with local_stack(has_request_log=False) as stack:
+            stack.start_worker("worker-1")
+            stack.wait_ready("digits", 1)
+            costs = measure(Client(stack), questions(image), flags.requests, flags.rounds)
+    except BenchError as error:
+        terminal.errors().print(f"standard_apis: {error}")
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        terminal.errors().print("standard_apis: interrupted")
+        return INTERRUPTED
+    _show(costs, flags)
+    return GOOD
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.standard_apis", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -119,17 +149,13 @@ def main() -> None:
     parser.add_argument(
         "--bytes", type=count, default=100_000, metavar="N", help="of the image, padded to so many (default: 100000)"
     )
-    flags = parser.parse_args()
-    image = SAMPLE.read_bytes().ljust(flags.bytes, b"\0")
-    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder)) as stack:
-        stack.credentials.make()
-        stack.start_gateway(LOG__REQUESTS="false")
-        stack.start_worker("worker-1")
-        stack.wait_ready("digits", 1)
-        costs = measure(Client(stack), questions(image), flags.requests, flags.rounds)
+    return parser
+
+
+def _show(costs: Mapping[str, Sequence[float]], flags: argparse.Namespace) -> None:
     load = os.getloadavg()[0]
     print(
-        f"{flags.rounds} rounds of {flags.requests} requests, {len(image)} bytes; "
+        f"{flags.rounds} rounds of {flags.requests} requests, {flags.bytes} bytes; "
         f"{os.cpu_count()} cores, load {load:.1f}"
     )
     for name, costs_us in costs.items():
@@ -139,4 +165,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(start.run(main))

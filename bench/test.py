@@ -10,12 +10,16 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 if not __package__:  # started as a file: python looks for modules beside it, and ours begin one folder up
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from bench import start
+
+if __name__ == "__main__":
+    start.loading()
 
 from rich.console import Console
 
@@ -27,7 +31,7 @@ from bench.keeping import Keeper
 from bench.load.loop import run_loop
 from bench.load.sample import Samples
 from bench.measure.summary import Summary, is_strictly_good
-from bench.report.files import SUMMARY, write_samples, write_summary
+from bench.report.files import SUMMARY, check_writable, write_samples, write_summary
 from bench.report.html import write_page
 from bench.report.result import document, show
 from bench.session import Outcome, measure
@@ -70,17 +74,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check_out(directory: Path | None) -> None:
-    """That a result can be written is seen before it is measured. Raises BenchError."""
+    """Raises BenchError where a result lies already or nothing can be written."""
     if directory is None:
         return
     if (directory / SUMMARY).exists():
         raise BenchError(f"{directory} has a result already: give another --out, or remove it")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory) as file:
-            file.write(bytes(4096))
-    except OSError as error:
-        raise BenchError(f"cannot write to {directory}: {error.strerror or error}") from error
+    check_writable(directory)
 
 
 def _finish(outcome: Outcome, flags: argparse.Namespace, console: Console, errors: Console) -> int:
@@ -116,4 +115,4 @@ def _draw(samples: Samples, summary: Summary, keeper: Keeper, errors: Console) -
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start.run(main))

@@ -19,10 +19,16 @@ from pathlib import Path
 if not __package__:  # started as a file: python looks for modules beside it, and ours begin one folder up
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from bench import start
+
+if __name__ == "__main__":
+    start.loading()
+
 from rich.console import Console
 
 from bench import terminal
 from bench.errors import BenchError
+from bench.flags import number_of
 from bench.load.loop import run_loop
 from bench.network.command import Request, stream_relay
 from bench.network.jitter import DISTRIBUTIONS
@@ -31,8 +37,8 @@ from bench.network.profile import PROFILES, UNLIMITED, Jitter, Profile, Way, in_
 from bench.network.self_test import self_test
 from bench.network.tally import Lateness, Tally
 
-GOOD, BAD_INPUT = 0, 2
-"""Exit status."""
+GOOD, BAD_INPUT, INTERRUPTED = 0, 2, 130
+"""Exit status. Ctrl-C is how a relay ends, and an interruption of the self-test alone."""
 MAX_S = 60.0
 """No delay, stall or queue is longer: TCP would have given up."""
 
@@ -51,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors.print(f"wan: {error}")
         return BAD_INPUT
     except KeyboardInterrupt:
-        pass  # before the relay was up, or during the self-test: nothing is lost
+        if flags.self_test:
+            errors.print("wan: interrupted")
+            return INTERRUPTED
     return GOOD
 
 
@@ -64,24 +72,32 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--to", metavar="HOST:PORT", help="where each connection leads")
     made.add_argument("--profile", choices=PROFILES, default="lan", help="default: lan")
     made.add_argument("--figures", metavar="JSON", help="a whole profile, as the first line of --json has it")
-    made.add_argument("--seed", type=int, default=1, help="of every chance (default: 1)")
+    made.add_argument("--seed", type=int, default=1, metavar="N", help="of every chance (default: 1)")
     made.add_argument("--packets", action="store_true", help="IP packets through TUN devices: needs root on Linux")
     made.add_argument("--congestion", metavar="NAME", default="", help="with --packets: cubic, bbr, reno ...")
     made.add_argument("--self-test", action="store_true", help="what the relay adds by itself; nothing is relayed")
     made.add_argument("--json", action="store_true", help="one object per line: the start, and the report at the end")
     made.add_argument("--until-eof", action="store_true", help="ends when standard input does")
     change = made.add_argument_group("instead of the profile's figures, both ways")
-    change.add_argument("--delay-ms", type=_at_least_0, help="each way")
-    change.add_argument("--jitter-ms", type=_at_least_0, help="its mean, added to the delay")
+    change.add_argument("--delay-ms", type=_at_least_0, metavar="MS", help="each way")
+    change.add_argument("--jitter-ms", type=_at_least_0, metavar="MS", help="its mean, added to the delay")
     change.add_argument("--distribution", choices=DISTRIBUTIONS, help="of the jitter")
-    change.add_argument("--correlation-ms", type=_at_least_0, help="how long a jitter is remembered; 0: not at all")
-    change.add_argument("--rate-mbit", type=_at_least_0, help="per second; 0: no limit")
-    change.add_argument("--queue-ms", type=_at_least_0, help="the router's buffer, in milliseconds of the rate")
-    change.add_argument("--loss", type=_share, help="share of packets, from 0 to below 1; only with --packets")
-    change.add_argument("--loss-burst", type=_burst, help="mean length of a run of losses")
-    change.add_argument("--stall-every-s", type=_at_least_0, help="mean time between stalls; 0: none")
-    change.add_argument("--stall-ms", type=_at_least_0, help="mean length of a stall")
-    change.add_argument("--reset-every-s", type=_at_least_0, help="mean life of a connection; 0: it is not reset")
+    change.add_argument(
+        "--correlation-ms", type=_at_least_0, metavar="MS", help="how long a jitter is remembered; 0: not at all"
+    )
+    change.add_argument("--rate-mbit", type=_at_least_0, metavar="MBIT", help="per second; 0: no limit")
+    change.add_argument(
+        "--queue-ms", type=_at_least_0, metavar="MS", help="the router's buffer, in milliseconds of the rate"
+    )
+    change.add_argument(
+        "--loss", type=_share, metavar="SHARE", help="share of packets, from 0 to below 1; only with --packets"
+    )
+    change.add_argument("--loss-burst", type=_burst, metavar="PACKETS", help="mean length of a run of losses")
+    change.add_argument("--stall-every-s", type=_at_least_0, metavar="S", help="mean time between stalls; 0: none")
+    change.add_argument("--stall-ms", type=_at_least_0, metavar="MS", help="mean length of a stall")
+    change.add_argument(
+        "--reset-every-s", type=_at_least_0, metavar="S", help="mean life of a connection; 0: it is not reset"
+    )
     return made
 
 
@@ -214,25 +230,25 @@ def _seconds(milliseconds: float | None) -> float | None:
 
 
 def _at_least_0(text: str) -> float:
-    number = float(text)
+    number = number_of(text, float)
     if not 0 <= number <= MAX_S * 1000:
         raise argparse.ArgumentTypeError(f"{text} is not from 0 to {MAX_S * 1000:g}")
     return number
 
 
 def _share(text: str) -> float:
-    number = float(text)
+    number = number_of(text, float)
     if not 0 <= number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not from 0 to below 1")
     return number
 
 
 def _burst(text: str) -> float:
-    number = float(text)
+    number = number_of(text, float)
     if not 1 <= number <= 1000:
         raise argparse.ArgumentTypeError(f"{text} is not from 1 to 1000")
     return number
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start.run(main))

@@ -318,7 +318,9 @@ def _held_signals() -> Iterator[None]:
 
 
 def _run(command: Sequence[str]) -> str:
-    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, check=False, start_new_session=True
+    )  # Ctrl-C reaches us alone: that it failed would hide why
     if result.returncode:
         raise StackError(f"{' '.join(command)} failed:\n{result.stdout}{result.stderr}")
     return result.stdout

@@ -13,6 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench import start
+
+if __name__ == "__main__":
+    start.loading()
+
 from bench import terminal
 from bench.classification.folder import list_pictures
 from bench.engines.parts import PARTS, Settings
@@ -108,4 +113,4 @@ def _read(file: Path) -> dict[str, Any]:  # Any: JSON
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start.run(main))

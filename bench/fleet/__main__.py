@@ -13,13 +13,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from bench import start
+
+if __name__ == "__main__":
+    start.loading()
+
 from bench import terminal
 from bench.errors import BenchError
 from bench.flags import count, positive
 from bench.fleet.document import FILE
 from bench.fleet.run import Plan, study
 from bench.peers.table import show
-from bench.report.files import write_json
+from bench.report.files import check_writable, write_json
 
 GOOD, BAD_INPUT, NOT_WRITTEN, INTERRUPTED = 0, 2, 3, 130
 """Exit status."""
@@ -40,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags.tunnels, flags.base, flags.processes, flags.settle, flags.window, flags.down, flags.decisions, flags.seed
     )
     try:
+        if flags.out is not None:
+            check_writable(flags.out)
         found = asyncio.run(study(plan, ["python", "-m", "bench.fleet", *typed], console))
     except BenchError as error:
         errors.print(f"fleet: {error}")
@@ -63,16 +70,21 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m bench.fleet", description="What thousands of tunnels cost one gateway.", allow_abbrev=False
     )
-    made.add_argument("--tunnels", type=count, default=5000, metavar="N", help="(default: 5000)")
+    made.add_argument("--tunnels", type=count, default=5000, metavar="N", help="at the most (default: 5000)")
     made.add_argument("--base", type=count, default=500, metavar="N", help="memory is compared with (default: 500)")
     made.add_argument("--processes", type=count, default=4, metavar="N", help="that hold the workers (default: 4)")
     made.add_argument("--settle", type=positive, default=10.0, metavar="S", help="before memory is read (default: 10)")
     made.add_argument("--window", type=positive, default=20.0, metavar="S", help="of idling (default: 20)")
     made.add_argument("--down", type=positive, default=5.0, metavar="S", help="without a gateway (default: 5)")
     made.add_argument(
-        "--decisions", nargs="*", type=count, default=[10, 100, 1000, 5000], metavar="N", help="workers to choose from"
+        "--decisions",
+        nargs="*",
+        type=count,
+        default=[10, 100, 1000, 5000],
+        metavar="N",
+        help="workers to choose from (default: 10 100 1000 5000)",
     )
-    made.add_argument("--seed", type=int, default=1, help="of the workers' backoffs (default: 1)")
+    made.add_argument("--seed", type=int, default=1, metavar="N", help="of the workers' backoffs (default: 1)")
     made.add_argument("--out", type=Path, metavar="DIR", help=f"{FILE} is written here")
     return made
 
@@ -82,4 +94,4 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start.run(main))

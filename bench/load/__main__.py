@@ -11,14 +11,21 @@ import argparse
 import contextlib
 import gc
 import multiprocessing
+import signal
 import socket
 import sys
 import time
 from functools import partial
 from pathlib import Path
 
+from bench import start
+
+if __name__ == "__main__":
+    start.loading()
+
 import numpy as np
 
+from bench.flags import count, positive
 from bench.load.arrivals import NS, Arrivals, WarmUp, constant
 from bench.load.clock import SystemClock
 from bench.load.generator import Generator, Plan, Run
@@ -35,14 +42,23 @@ def main() -> int:
     """The program. Returns the exit status; 130 after Ctrl-C, as a shell has it."""
     parser = argparse.ArgumentParser(prog="python -m bench.load", description="The speed of the load generator itself.")
     parser.add_argument(
-        "--rate", type=float, nargs="+", default=[1000.0, 2000.0], help="per second (default: 1000 2000)"
+        "--rate",
+        type=positive,
+        nargs="+",
+        default=[1000.0, 2000.0],
+        metavar="RATE",
+        help="requests per second (default: 1000 2000)",
     )
-    parser.add_argument("--duration", type=float, default=10.0, metavar="S", help="seconds of each (default: 10)")
-    parser.add_argument("--bytes", type=int, default=100_000, metavar="N", help="of a body (default: 100000)")
+    parser.add_argument("--duration", type=positive, default=10.0, metavar="S", help="seconds of each (default: 10)")
+    parser.add_argument("--bytes", type=count, default=100_000, metavar="N", help="of a body (default: 100000)")
     flags = parser.parse_args()
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         server = multiprocessing.get_context("spawn").Process(target=serve, args=(listener,), daemon=True)
-        server.start()
+        ours = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the server keeps: Ctrl-C reaches us alone
+        try:
+            server.start()
+        finally:
+            signal.signal(signal.SIGINT, ours)
         try:
             for rate in flags.rate:
                 target = Target(
@@ -105,4 +121,4 @@ def _anonymous_kb() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start.run(main))

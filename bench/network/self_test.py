@@ -123,9 +123,10 @@ async def _bulk_rate(port: int, profile: Profile) -> float | None:
                     began_ns = began_ns or last_ns
         except TimeoutError:
             pass  # it sends without end
-        sending.cancel()
-        await asyncio.wait({sending})
-        writer.transport.abort()
+        finally:
+            sending.cancel()
+            await asyncio.wait({sending})
+            writer.transport.abort()
         return came * 8 * NS / (last_ns - began_ns) if last_ns > began_ns else 0.0
 
 

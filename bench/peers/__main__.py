@@ -14,6 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from bench import start
+
+if __name__ == "__main__":
+    start.loading()
+
 from rich.console import Console
 
 from bench import terminal
@@ -26,6 +31,7 @@ from bench.peers.run import compare, lineup
 from bench.peers.slow_link import SlowPlan
 from bench.peers.system import Kind
 from bench.peers.table import show
+from bench.report.files import check_writable
 
 GOOD, BROKEN, BAD_INPUT, NOT_WRITTEN, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit status."""
@@ -59,14 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console, errors = terminal.output(), terminal.errors()
     if not console.is_terminal:
         console.width = FILE_WIDTH
-    who = lineup([one for one in SYSTEMS if one.name in flags.systems])
-    for name, why in who.skipped.items():
-        console.print(f"skipped: {name}: {why}")
-    plan = Plan(flags.sizes, flags.concurrency, flags.rounds, flags.block, flags.seed, ONCE)
-    slow_plan = SlowPlan(flags.slow_rounds, flags.slow_idle, flags.upload, flags.seed)
-    command = ["python", "-m", "bench.peers", *typed]
     try:
-        comparison = compare(who, plan, slow_plan, flags.slow, command, console)
+        comparison = _compare(flags, ["python", "-m", "bench.peers", *typed], console)
     except BenchError as error:
         errors.print(f"peers: {error}")
         return BAD_INPUT
@@ -75,6 +75,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     _show(comparison, console)
     return _written(comparison, flags, errors)
+
+
+def _compare(flags: argparse.Namespace, command: Sequence[str], console: Console) -> Comparison:
+    """Raises BenchError."""
+    for directory in (flags.out, flags.baseline and flags.baseline.parent):
+        if directory is not None:
+            check_writable(directory)
+    who = lineup([one for one in SYSTEMS if one.name in flags.systems])
+    for name, why in who.skipped.items():
+        console.print(f"skipped: {name}: {why}")
+    plan = Plan(flags.sizes, flags.concurrency, flags.rounds, flags.block, flags.seed, ONCE)
+    slow_plan = SlowPlan(flags.slow_rounds, flags.slow_idle, flags.upload, flags.seed)
+    return compare(who, plan, slow_plan, flags.slow, command, console)
 
 
 def _show(comparison: Comparison, console: Console) -> None:
@@ -156,4 +169,4 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start.run(main))

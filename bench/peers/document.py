@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bench.errors import BenchError
 from bench.peers.bars import ECHO, HTTP, Bar, bars_of
 from bench.peers.baseline import FILE, SCHEMA, Ratio, as_json, baseline_of, ratios_of
 from bench.peers.measure import Plan
@@ -89,8 +90,11 @@ class Comparison:
         said = self.environment
         where = f"{said['cpu']}, {said['usable_cores']} cores, {said['system']}, {self.started:%Y-%m-%d}"
         parts = [f"`{said['command']}`\n\n{where}\n", *(markdown(grid) for grid in self.grids())]
-        (directory / TABLES).write_text("\n".join(parts), encoding="utf-8")
-        draw(directory / PICTURE, self.systems, self.cells)
+        try:
+            (directory / TABLES).write_text("\n".join(parts), encoding="utf-8")
+            draw(directory / PICTURE, self.systems, self.cells)
+        except OSError as error:
+            raise BenchError(f"cannot write to {directory}: {error.strerror or error}") from error
 
     def write_baseline(self, file: Path) -> None:
         """What later runs are compared with. Raises BenchError."""

@@ -11,6 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench import start
+
+if __name__ == "__main__":
+    start.loading()
+
 from bench import terminal
 from bench.errors import BenchError
 from bench.report.files import read_result
@@ -51,4 +56,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start.run(main))

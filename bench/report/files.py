@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,16 @@ def _write(directory: Path, writers: Sequence[tuple[str, Writer]]) -> None:
             failed.append(f"{directory / name}: {error.strerror or error}")
     if failed:
         raise BenchError("cannot write " + "; ".join(failed))
+
+
+def check_writable(directory: Path) -> None:
+    """Whether a result can be written is seen before it is measured. Makes the directory. Raises BenchError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        raise BenchError(f"cannot write to {directory}: {error.strerror or error}") from error
 
 
 def write_json(path: Path, value: object) -> None:

@@ -11,6 +11,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from bench import start
+
+if __name__ == "__main__":
+    start.loading()
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -24,7 +29,7 @@ from bench.load.loop import run_loop
 from bench.load.transport import HttpTransport, Transport
 from bench.measure.environment import environment
 from bench.report import table
-from bench.report.files import write_json, write_result
+from bench.report.files import check_writable, write_json, write_result
 from bench.report.html import write_report
 from bench.report.live import Progress
 from bench.scenarios.registry import SCENARIOS
@@ -162,8 +167,7 @@ class _Session:
             return
         if (out / SCENARIO_FILE).exists():
             raise BenchError(f"{out} has a result already: give another --out, or remove it")
-        write_json(out / "writable.part", {})
-        (out / "writable.part").unlink()
+        check_writable(out)
 
 
 @asynccontextmanager
@@ -199,4 +203,4 @@ def _table(grid: Grid) -> Table:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start.run(main))

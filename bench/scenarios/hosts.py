@@ -16,13 +16,13 @@ from demo.stack import Stack, StackError
 
 
 @contextlib.contextmanager
-def local_stack() -> Iterator[Stack]:
+def local_stack(*, has_request_log: bool = True) -> Iterator[Stack]:
     """A gateway without workers, its keys and logs in a directory that is gone afterwards. Raises BenchError."""
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         try:
             with Stack(Path(directory)) as stack:
                 stack.credentials.make()
-                stack.start_gateway()
+                stack.start_gateway(LOG__REQUESTS=None if has_request_log else "false")
                 yield stack
         except StackError as error:
             raise BenchError(str(error)) from error

@@ -76,7 +76,7 @@ def add_common_flags(
     """Those of every scenario; gives the group for its own."""
     how = made.add_argument_group("how")
     add_request_flags(how, time_out_s)
-    how.add_argument("--seed", type=int, default=1, help="of all that is random (default: 1)")
+    how.add_argument("--seed", type=int, default=1, metavar="N", help="of all that is random (default: 1)")
     if has_warm_up:
         how.add_argument(
             "--warm-up", type=natural, default=1, metavar="S", help="seconds of each run that are dropped (default: 1)"

@@ -46,6 +46,12 @@ def test_what_cannot_be_measured_is_said_in_one_line(
         assert "Traceback" not in line
 
 
+def test_a_folder_of_models_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Is named, as a worker would."""
+    assert local_cost.main(["--model-dir", str(tmp_path / "none"), SEVEN]) == 2
+    assert capsys.readouterr().err == f"local_cost: model_dir = {tmp_path / 'none'}: is not a folder\n"
+
+
 @pytest.mark.parametrize("program", [local_cost, decode_cost])
 def test_ctrl_c_ends_either_without_a_traceback(
     program: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

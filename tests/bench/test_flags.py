@@ -109,3 +109,20 @@ def test_what_is_no_value(arguments: list[str], capsys: pytest.CaptureFixture[st
         settings(*arguments)
     assert ended.value.code == 2
     assert arguments[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rate", "fast"], "'fast' is not a number"),
+        (["--count", "1.5"], "'1.5' is not a whole number"),
+        (["--rate", "1e9"], "1e9 is not above 0 and below 1e9"),
+    ],
+)
+def test_what_is_no_number_is_said_in_words(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rather than in the name of a function."""
+    with pytest.raises(SystemExit):
+        settings(*arguments)
+    assert f"argument {arguments[0]}: {message}\n" in capsys.readouterr().err

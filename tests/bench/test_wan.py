@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Coroutine
 
 import pytest
 
@@ -100,6 +101,20 @@ def test_addresses_are_checked_before_anything_listens(
     """A message on standard error and status 2."""
     assert wan.main(words) == wan.BAD_INPUT
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "status"), [(["--to", "localhost:1"], 0), (["--self-test"], 130)])
+def test_ctrl_c_ends_a_relay_and_interrupts_a_self_test(
+    words: list[str], status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay runs until then; a self-test that was not finished is none."""
+
+    def interrupted(running: Coroutine[object, object, None]) -> None:
+        running.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(wan, "run_loop", interrupted)
+    assert wan.main(words) == status
 
 
 def test_a_relay_that_nobody_used_was_not_late(capsys: pytest.CaptureFixture[str]) -> None:

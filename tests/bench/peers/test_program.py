@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import select
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from bench.errors import BenchError
+from bench.fleet import __main__ as fleet
+from bench.peers import __main__ as peers
 from bench.peers import program
 from bench.peers.program import path_of, running, said
 
@@ -20,6 +23,17 @@ def test_what_a_command_says() -> None:
     assert said("sh", "-c", "echo one; echo two 2 >&2") == "one"
     assert said("sh", "-c", "echo one; echo two 2 >&2", about="two") == "two 2"
     assert said("sh", "-c", "true") == said("/no/such/program") == ""
+
+
+@pytest.mark.parametrize("program_of", [peers, fleet])
+def test_where_nothing_can_be_written_is_said_before_anything_starts(
+    program_of: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 2, also of bench.fleet, rather than minutes that are lost."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(program_of.signal, "signal", lambda *_: None)
+    assert program_of.main(["--out", str(tmp_path / "file" / "out")]) == 2
+    assert capsys.readouterr().err.endswith(f"cannot write to {tmp_path / 'file' / 'out'}: Not a directory\n")
 
 
 def test_a_program_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -36,7 +50,7 @@ def test_a_program_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_all_that_it_started_ends_with_it(tmp_path: Path) -> None:
     """Also a child that its parent left alone; what it printed is in the log."""
     ready = tmp_path / "ready"
-    command = ["sh", "-c", f"sleep 1000 & echo $! > {ready}.part; mv {ready}.part {ready}; echo up; wait"]
+    command = ["sh", "-c", f"sleep 1000 & echo $! > {ready}.part; echo up; mv {ready}.part {ready}; wait"]
     with running(command, tmp_path / "log", ready.exists) as pid:
         child = int(ready.read_text())
         assert os.getpgid(child) == pid
