@@ -5,7 +5,7 @@ Definitions are those of docs/reference/bench.md. Nothing in the repository impo
     bench/test.py      the program: flags -> Settings -> Outcome -> table and files
     bench/between.py   link_to(target, network): a relay before what is measured, for as long as a run
     bench/keeping.py   Keeper: writes part by part, elsewhere where the disk is full
-    bench/start.py     how programs begin and end: Ctrl-C while libraries load, a reader that leaves, a disk that is full
+    bench/start.py     how programs begin and end: Ctrl-C while libraries load, a reader that leaves, a full disk
     bench/terminal.py  what programs print to
     bench/flags.py     parser(), settings_of(): text -> Settings. Other programs add their own flags
     bench/session.py   measure(settings, console, command) -> Outcome(run, summarize): first request, run, Ctrl-C

@@ -1,6 +1,6 @@
 """What the programs of this study print to: output and errors, told apart, and harmless to what they show.
 
-Where nobody takes it, bench/start.py sees to it that the program goes on. Markup is off where a server's words may come by.
+Where nobody takes it, bench/start.py lets a program go on. Markup is off where a server's words may come by.
 """
 
 from __future__ import annotations

@@ -318,9 +318,27 @@ def _held_signals() -> Iterator[None]:
 
 
 def _run(command: Sequence[str]) -> str:
-    result = subprocess.run(
-        command, cwd=REPOSITORY, capture_output=True, text=True, check=False, start_new_session=True
-    )  # Ctrl-C reaches us alone: that it failed would hide why
-    if result.returncode:
-        raise StackError(f"{' '.join(command)} failed:\n{result.stdout}{result.stderr}")
-    return result.stdout
+    """What it printed. Raises StackError. Ctrl-C reaches us alone, and ends it with all that it started: that it failed
+    would hide why."""
+    process: subprocess.Popen[str] | None = None
+    try:
+        with _held_signals():
+            process = subprocess.Popen(
+                command,
+                cwd=REPOSITORY,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        output, errors = process.communicate()
+    except BaseException:
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        raise
+    if process.returncode:
+        raise StackError(f"{' '.join(command)} failed:\n{output}{errors}")
+    return output

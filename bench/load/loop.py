@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import TypeVar
 
@@ -11,8 +12,9 @@ T = TypeVar("T")
 
 def run_loop(coroutine: Coroutine[object, object, T]) -> T:
     """Runs it to its end, as `asyncio.run` does."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(coroutine)
-    return uvloop.run(coroutine)
+    with contextlib.closing(coroutine):  # Ctrl-C may come before it begins
+        try:
+            import uvloop
+        except ImportError:
+            return asyncio.run(coroutine)
+        return uvloop.run(coroutine)
