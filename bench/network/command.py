@@ -14,7 +14,8 @@ from bench.load.clock import SystemClock
 from bench.network.bottleneck import bottlenecks
 from bench.network.carrier import DelayingCarrier
 from bench.network.profile import Profile
-from bench.network.relay import Relay, kernel_bytes, listening, to_address
+from bench.network.relay import Relay
+from bench.network.sockets import kernel_bytes, listening, to_address
 from bench.network.tally import Tally
 
 

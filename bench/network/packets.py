@@ -20,7 +20,8 @@ from bench.errors import BenchError
 from bench.network.carrier import DelayingCarrier, StraightCarrier
 from bench.network.command import Request, carriers, open_listener
 from bench.network.namespace import Namespace
-from bench.network.relay import Connect, Relay, to_address
+from bench.network.relay import Relay
+from bench.network.sockets import Connect, to_address
 from bench.network.tally import Tally
 
 NEAR, FAR = "198.18.0.1", "198.18.0.2"

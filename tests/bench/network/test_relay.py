@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from bench.network.carrier import Action, Carrier, StraightCarrier
-from bench.network.relay import Relay, listening, to_address
+from bench.network.relay import Relay
+from bench.network.sockets import listening, to_address
 from bench.network.tally import Tally
 from tests.support.fake_clock import settle
 
