@@ -15,17 +15,10 @@ from websockets.asyncio.client import ClientConnection
 from websockets.frames import DATA_OPCODES, Frame, Opcode, apply_mask  # type: ignore[attr-defined] # the compiled one
 from websockets.protocol import Event, State
 
-from wire.channel import ChannelClosed, Receiver, bound_unsent, close_reason
+from wire.channel import CLOSE_TIMEOUT_S, ChannelClosed, Receiver, bound_unsent, close_reason
 from wire.errors import RemoteProtocolError
 from wire.frames import Buffer
-from wire.limits import KIB
 from wire.websocket import JOINED_BYTES, MASK_BYTES, MASKED, FrameSplitter, header
-
-CLOSE_TIMEOUT_S = 2.0
-"""Seconds that a close may take when the gateway does not answer it."""
-
-WRITE_BUFFER_BYTES = 128 * KIB
-"""Bytes in this process's own buffer above which sending waits: a control frame waits behind them."""
 
 MAX_PARTS = 1024
 """Frames that one message may come in: empty ones take no room of its largest size."""

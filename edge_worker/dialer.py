@@ -27,8 +27,9 @@ from websockets.exceptions import (
 from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
-from edge_worker.channel import CLOSE_TIMEOUT_S, WRITE_BUFFER_BYTES, DialledChannel, FrameConnection
-from wire import SUBPROTOCOL
+from edge_worker.channel import DialledChannel, FrameConnection
+from wire import SUBPROTOCOL, TUNNEL_PATH
+from wire.channel import CLOSE_TIMEOUT_S, WRITE_BUFFER_BYTES
 from wire.limits import KIB, MAX_MESSAGE_BYTES
 
 DIAL_TIMEOUT_S = 10.0
@@ -36,8 +37,6 @@ DIAL_TIMEOUT_S = 10.0
 
 MAX_RETRY_AFTER_S = 300.0
 """The longest Retry-After that is believed."""
-
-TUNNEL_PATH = "/v1/tunnel"
 
 _REFUSALS = frozenset({400, 401, 403, 404, 405, 426})
 """Statuses that the same request meets again: a person has to change something."""

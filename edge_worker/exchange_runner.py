@@ -14,10 +14,7 @@ from dataclasses import dataclass
 from edge_worker.admission import Admissions, Overloaded
 from edge_worker.backends.base import Answer, Backend, BackendFailed, BadInput, Call, NotReady
 from wire.errors import ExchangeCode
-from wire.frames import Buffer, RequestHead, ResponseHead
-
-PROBE_METHOD = "PROBE"
-"""The gateway asks for one inference of the backend's own sample (docs/reference/wire.md, Probes)."""
+from wire.frames import PROBE_METHOD, Buffer, RequestHead, ResponseHead
 
 BAD_INPUT_CODES = {
     "bad_request": ExchangeCode.BAD_REQUEST,

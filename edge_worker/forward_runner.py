@@ -15,8 +15,9 @@ from typing import Protocol
 from edge_worker.admission import Admissions, Overloaded
 from edge_worker.backends.base import BackendFailed, BadInput, NotReady, ServedModel
 from edge_worker.backends.forwarding import Exchange, Forwarder
-from edge_worker.exchange_runner import BAD_INPUT_CODES, PROBE_METHOD, NotAnswered
+from edge_worker.exchange_runner import BAD_INPUT_CODES, NotAnswered
 from wire.errors import ExchangeCode
+from wire.frames import PROBE_METHOD
 
 log = logging.getLogger("edge_worker.forward")
 

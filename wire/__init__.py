@@ -7,5 +7,8 @@ Read in this order: `frames.py` (what crosses the wire; `codec.py` has the bytes
 SUBPROTOCOL = "edge-inference.v1"
 """Named in the WebSocket upgrade by both ends (RFC 6455 4.1): a stranger is turned away before a frame is read."""
 
+TUNNEL_PATH = "/v1/tunnel"
+"""Where a gateway takes tunnels, and where a worker dials when it is given no path."""
+
 VERSION = 1
 """The only protocol version spoken; HELLO lists what the worker speaks, WELCOME says which one was taken."""

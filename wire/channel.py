@@ -11,9 +11,16 @@ from typing import Protocol
 
 from .errors import RemoteProtocolError
 from .frames import Buffer
+from .limits import KIB
 
-NOTSENT_LOWAT_BYTES = 128 << 10
+NOTSENT_LOWAT_BYTES = 128 * KIB
 """Bytes that may wait in our own kernel before the socket stops taking more: a control frame waits behind them."""
+
+WRITE_BUFFER_BYTES = 128 * KIB
+"""Bytes in this process's own buffer above which sending waits: a control frame waits behind them too."""
+
+CLOSE_TIMEOUT_S = 2.0
+"""Seconds that a close may take when the peer does not answer it."""
 
 _TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)  # named in Python from 3.12 on; 25 is Linux's number
 

@@ -13,6 +13,9 @@ from typing import Any, ClassVar
 
 Buffer = bytes | memoryview
 Metadata = tuple[tuple[str, str], ...]
+PROBE_METHOD = "PROBE"
+"""Of a REQUEST: run one inference of your own sample (docs/reference/wire.md, Probes)."""
+
 Json = Mapping[str, Any]  # Any: a decoded JSON object has no narrower static type
 
 

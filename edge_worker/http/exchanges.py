@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from aiohttp import hdrs, web
 
 from edge_worker.backends.base import ServedModel
-from edge_worker.exchange_runner import PROBE_METHOD, Answered, NotAnswered, WholeRequest
+from edge_worker.exchange_runner import Answered, NotAnswered, WholeRequest
 from edge_worker.http import head
 from edge_worker.http.body import Patience, receive
 from edge_worker.http.call import CALL, HttpCall
@@ -22,7 +22,7 @@ from edge_worker.http.errors import RequestFailed, failure_of
 from edge_worker.http.inference import Inference
 from edge_worker.http.readiness import Readiness
 from edge_worker.version import software
-from wire.frames import RequestHead
+from wire.frames import PROBE_METHOD, RequestHead
 
 HEARTBEAT_PATH = "/v1/models"
 """Asked for every two seconds or so: the log has it at debug."""

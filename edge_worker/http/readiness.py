@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from edge_worker.backends.base import ServedModel
-from edge_worker.exchange_runner import PROBE_METHOD, Answered, ExchangeRunner, NotAnswered, WholeRequest
-from wire.frames import RequestHead
+from edge_worker.exchange_runner import Answered, ExchangeRunner, NotAnswered, WholeRequest
+from wire.frames import PROBE_METHOD, RequestHead
 
 FRESH_S = 10.0
 """An inference that succeeded this lately proves the next."""

@@ -14,16 +14,10 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import WebSocketReader, WebSocketWriter
 
-from wire.channel import ChannelClosed, Receiver, bound_unsent, close_reason
+from wire.channel import CLOSE_TIMEOUT_S, WRITE_BUFFER_BYTES, ChannelClosed, Receiver, bound_unsent, close_reason
 from wire.errors import RemoteProtocolError
-from wire.limits import KIB, MAX_MESSAGE_BYTES
+from wire.limits import MAX_MESSAGE_BYTES
 from wire.websocket import JOINED_BYTES, header
-
-CLOSE_TIMEOUT_S = 2.0
-"""Seconds that a close may take when the worker does not answer it."""
-
-WRITE_BUFFER_BYTES = 128 * KIB
-"""Bytes in this process's own buffer above which sending waits: a control frame waits behind them."""
 
 
 class Inbox(WebSocketDataQueue):

@@ -33,13 +33,10 @@ from gateway.tunnel.exchange import TunnelExchange
 from wire import events
 from wire.channel import Channel
 from wire.errors import CloseCode, ExchangeCode
-from wire.frames import Hello, Model, RequestHead
+from wire.frames import PROBE_METHOD, Hello, Model, RequestHead
 from wire.limits import Limits
 from wire.pump import Pump
 from wire.session import LOW_WATER_BYTES, Role, Session
-
-PROBE_METHOD = "PROBE"
-"""Asks a worker to run one inference of its own sample (docs/reference/wire.md, Probes)."""
 
 _CLIENT_ERRORS: dict[ExchangeCode, type[GatewayError]] = {
     ExchangeCode.DEADLINE: DeadlineExceeded,

@@ -29,8 +29,6 @@ from wire.events import SessionEnded
 from wire.frames import Hello
 from wire.limits import Limits
 
-TUNNEL_PATH = "/v1/tunnel"
-
 FULL_RETRY_S = 10.0
 """Retry-After for a worker that finds no place."""
 

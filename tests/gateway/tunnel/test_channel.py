@@ -10,10 +10,10 @@ from aiohttp import ClientConnectionResetError, WSMessage, WSMsgType
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.base_protocol import BaseProtocol
 
-from gateway.tunnel.channel import WRITE_BUFFER_BYTES, AcceptedChannel, Inbox, Upgraded
+from gateway.tunnel.channel import AcceptedChannel, Inbox, Upgraded
 from tests.support.memory_channel import run_jumping
 from tests.support.receiver import Told
-from wire.channel import ChannelClosed
+from wire.channel import WRITE_BUFFER_BYTES, ChannelClosed
 from wire.errors import RemoteProtocolError
 
 

@@ -14,12 +14,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from gateway.auth import Principal, Reason, TokenRefused
 from gateway.dispatch.model import Link, LoadReport, ModelOffer
 from gateway.errors import BadRequest, Draining, Forbidden, GatewayError, NoWorker, Unauthenticated
-from gateway.tunnel.server import TUNNEL_PATH, TunnelServer, TunnelSettings
+from gateway.tunnel.server import TunnelServer, TunnelSettings
 from tests.support.fake_clock import settle
 from tests.support.far_end import FarWorker, run_bounded, until
 from tests.support.memory_channel import memory_channels
 from tests.support.session_pair import HELLO
-from wire import SUBPROTOCOL
+from wire import SUBPROTOCOL, TUNNEL_PATH
 from wire.codec import decode, encode
 from wire.errors import CloseCode
 from wire.events import PeerDraining, SessionEnded, TokenRenewed, WelcomeReceived
