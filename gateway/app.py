@@ -24,7 +24,8 @@ from gateway.http.routes import build_admin_app, build_app
 from gateway.http.server import HttpServer, serve
 from gateway.metrics import Metrics
 from gateway.tls import ServerTls
-from gateway.tunnel.server import TunnelServer, TunnelSettings
+from gateway.tunnel.ports import TunnelSettings
+from gateway.tunnel.server import TunnelServer
 from gateway.watch import Reloadable, Watcher
 from wire.limits import Limits
 

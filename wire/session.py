@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import Any
 
 from . import VERSION
-from .codec import ACK_NOW, END, HEADER, decode, encode, encode_head
+from .codec import ACK_NOW, END, HEADER, decode, encode
 from .errors import CloseCode, ExchangeCode, LocalProtocolError, RemoteProtocolError
 from .events import (
     BodyEnded,
@@ -64,6 +64,7 @@ from .frames import (
     Trailers,
     Welcome,
 )
+from .heads import encode_head
 from .limits import KIB, MIN_CHUNK_BYTES, Limits
 from .window import Path, ReceiveBudget, ReceiveWindow, SendWindow
 

@@ -11,23 +11,22 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 from aiohttp import web
 
-from gateway.auth import Principal, Reason, TokenRefused
-from gateway.dispatch.model import Link, LoadReport, ModelOffer
+from gateway.auth import Principal, TokenRefused
+from gateway.dispatch.model import LoadReport, ModelOffer
 from gateway.errors import BadRequest, Draining, Forbidden, GatewayError, NoWorker
 from gateway.tls import PeerCertificate, names_in, require_worker_certificate
 from gateway.tunnel.channel import AcceptedChannel, new_websocket
 from gateway.tunnel.link import WorkerLink, offers_of
+from gateway.tunnel.ports import TokenVerifier, TunnelObserver, TunnelSettings, Workforce
 from wire import SUBPROTOCOL
 from wire.channel import Channel
 from wire.errors import CloseCode
 from wire.events import SessionEnded
 from wire.frames import Hello
-from wire.limits import Limits
 
 FULL_RETRY_S = 10.0
 """Retry-After for a worker that finds no place."""
@@ -40,70 +39,6 @@ MAX_TOLD_S = 100 * 365 * 86_400.0
 
 MAX_LABELS = 32
 """Labels of a worker that operators are shown."""
-
-
-class Workforce(Protocol):
-    """What dispatch is told about workers."""
-
-    def join(self, link: Link, offers: Sequence[ModelOffer]) -> None:
-        """A worker is here."""
-
-    def leave(self, link: Link, reason: str) -> None:
-        """It is gone."""
-
-    def update(self, link: Link, offers: Sequence[ModelOffer]) -> None:
-        """It offers other models."""
-
-    def load(self, link: Link, report: LoadReport) -> None:
-        """It tells its load."""
-
-    def drain_worker(self, link: Link) -> None:
-        """It takes no more jobs."""
-
-
-class TokenVerifier(Protocol):
-    """What is needed of `gateway.auth.Authenticator`."""
-
-    def authenticate(self, authorization_header: str | None) -> Principal:
-        """Raises Unauthenticated."""
-
-    def verify(self, token: str) -> Principal:
-        """Raises Unauthenticated."""
-
-    def recheck(self, principal: Principal) -> None:
-        """Raises Unauthenticated when it no longer holds."""
-
-    def subscribe(self, on_change: Callable[[], None]) -> Callable[[], None]:
-        """Calls back after keys or revocations changed."""
-
-
-class TunnelObserver(Protocol):
-    """Who counts."""
-
-    def tunnel_opened(self) -> None:
-        """A worker was let in."""
-
-    def tunnel_ended(self, code: CloseCode) -> None:
-        """A tunnel, welcomed or not, is over."""
-
-    def token_refused(self, reason: Reason) -> None:
-        """A worker's token was refused, at the upgrade or in-band."""
-
-
-@dataclass(frozen=True, slots=True)
-class TunnelSettings:
-    """What the configuration says about tunnels."""
-
-    gateway: str
-    """This gateway's name, as workers log it."""
-    limits: Limits
-    """The wire protocol's bounds."""
-    max_workers: int = 10_000
-    """Tunnels at the same moment."""
-    verifies_workers: bool = False
-    """Whether a worker must also present a client certificate that names it."""
-    token_grace_s: float = 30.0
-    """Seconds that a tunnel lives on after its token expired, for a renewal that is late."""
 
 
 @dataclass(slots=True)

@@ -14,7 +14,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from gateway.auth import Principal, Reason, TokenRefused
 from gateway.dispatch.model import Link, LoadReport, ModelOffer
 from gateway.errors import BadRequest, Draining, Forbidden, GatewayError, NoWorker, Unauthenticated
-from gateway.tunnel.server import TunnelServer, TunnelSettings
+from gateway.tunnel.ports import TunnelSettings
+from gateway.tunnel.server import TunnelServer
 from tests.support.fake_clock import settle
 from tests.support.far_end import FarWorker, run_bounded, until
 from tests.support.memory_channel import memory_channels
