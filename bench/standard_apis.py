@@ -14,7 +14,6 @@ import base64
 import http.client
 import json
 import os
-import signal
 import ssl
 import statistics
 import sys
@@ -122,7 +121,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints a line for each API. Returns the exit status."""
     flags = _parser().parse_args(arguments)
     image = SAMPLE.read_bytes().ljust(flags.bytes, b"\0")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is stopped
     try:
         with local_stack(has_request_log=False) as stack:
             stack.start_worker("worker-1")

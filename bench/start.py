@@ -23,9 +23,11 @@ def loading() -> None:
 
 
 def run(main: Callable[[], int]) -> int:
-    """Runs a program. Returns its exit status, or one of those above."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Runs a program. Returns its exit status, or one of those above. SIGTERM and SIGHUP are answered as Ctrl-C is:
+    whoever ends a program ends what it started."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # and is not ignored, as by nohup
+            signal.signal(number, signal.default_int_handler)
     sys.stdout = output = Output(
         sys.stdout.buffer, sys.stdout.encoding, sys.stdout.errors, line_buffering=sys.stdout.isatty()
     )

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from bench import start
 
@@ -36,8 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The program. Returns the exit status."""
     typed = sys.argv[1:] if arguments is None else arguments
     flags = parser().parse_args(typed)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)  # whoever ends us ends what we started
     console, errors = terminal.output(), terminal.errors()
     if not console.is_terminal:
         console.width = FILE_WIDTH
@@ -87,10 +83,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=1, metavar="N", help="of the workers' backoffs (default: 1)")
     made.add_argument("--out", type=Path, metavar="DIR", help=f"{FILE} is written here")
     return made
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

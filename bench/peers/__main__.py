@@ -8,11 +8,9 @@ bar that is missed is shown and is no failure: a busy machine gives bad numbers.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from bench import start
 
@@ -60,8 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser().parse_args(typed)
     if flags.smoke:
         vars(flags).update(SMOKE)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)  # whoever ends us ends what we started
     console, errors = terminal.output(), terminal.errors()
     if not console.is_terminal:
         console.width = FILE_WIDTH
@@ -162,10 +158,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, metavar="DIR", help="peers.json, peers.md and peers.svg are written here")
     made.add_argument("--baseline", type=Path, metavar="FILE", help="the ratios alone are written here, for compare.py")
     return made
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

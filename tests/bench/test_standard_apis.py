@@ -29,6 +29,5 @@ def test_it_ends_in_one_line(
 ) -> None:
     """Ctrl-C, and what does not start."""
     monkeypatch.setattr(standard_apis, "local_stack", raising(error))
-    monkeypatch.setattr(standard_apis.signal, "signal", lambda *_: None)
     assert standard_apis.main([]) == status
     assert capsys.readouterr().err == f"standard_apis: {said}\n"

@@ -25,7 +25,7 @@ sys.exit(start.run(main))
 """
 INTERRUPTED = """
 def main():
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.{number})
     signal.pause()
 sys.exit(start.run(main))
 """
@@ -56,9 +56,10 @@ def test_ctrl_c_while_libraries_load_is_silent() -> None:
 
 
 @pytest.mark.parametrize("before", ["", "start.loading()"])
-def test_ctrl_c_later_is_one_line(before: str) -> None:
-    """Status 130 without a traceback, wherever main() does not answer it itself."""
-    ended = run(before + INTERRUPTED)
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_ctrl_c_later_is_one_line(before: str, number: str) -> None:
+    """Status 130 without a traceback, wherever main() does not answer it itself; also for who else ends a program."""
+    ended = run(before + INTERRUPTED.format(number=number))
     assert (ended.returncode, ended.stderr) == (130, "interrupted\n")
 
 

@@ -27,11 +27,10 @@ def test_what_a_command_says() -> None:
 
 @pytest.mark.parametrize("program_of", [peers, fleet])
 def test_where_nothing_can_be_written_is_said_before_anything_starts(
-    program_of: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    program_of: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Status 2, also of bench.fleet, rather than minutes that are lost."""
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(program_of.signal, "signal", lambda *_: None)
     assert program_of.main(["--out", str(tmp_path / "file" / "out")]) == 2
     assert capsys.readouterr().err.endswith(f"cannot write to {tmp_path / 'file' / 'out'}: Not a directory\n")
 
