@@ -36,7 +36,8 @@ from wire.frames import (
     Welcome,
 )
 from wire.limits import KIB, MIB, Limits
-from wire.session import MAX_UNACKNOWLEDGED_BYTES, MAX_WAITING_CONTROL, Role, Session, State
+from wire.receiving import MAX_UNACKNOWLEDGED_BYTES, MAX_WAITING_CONTROL
+from wire.session import Role, Session, State
 
 POST = RequestHead("POST", "/")
 WELCOME = Welcome(1, "s", "g", 2000, 3, 256 * KIB, 0)

@@ -15,7 +15,7 @@ from wire import SUBPROTOCOL, limits
 from wire.codec import decode, encode
 from wire.errors import CloseCode, ExchangeCode, FrameError
 from wire.frames import ControlFrame, ExchangeFrame, Frame
-from wire.session import MAX_UNACKNOWLEDGED_BYTES, MAX_WAITING_CONTROL
+from wire.receiving import MAX_UNACKNOWLEDGED_BYTES, MAX_WAITING_CONTROL
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "wire.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(vector|vector-read|invalid)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
