@@ -8,7 +8,7 @@ import weakref
 
 import aiohttp
 import pytest
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from gateway.config import Config, Limits
 from gateway.errors import Forbidden
@@ -189,22 +189,21 @@ async def test_a_tunnel_outlives_its_request() -> None:
     async def tunnel(request: web.Request, _address: str) -> web.StreamResponse:
         socket = new_websocket("chat")
         await socket.prepare(request)
+        socket.inbox.on_message = lambda message: heard.put_nowait(message.decode())
         requests.append(weakref.ref(request))
         protocols.append(request.protocol)
         serving_it.append(asyncio.create_task(listen(socket)))
         return socket
 
     async def listen(socket: web.WebSocketResponse) -> None:
-        while (message := await socket.receive()).type is WSMsgType.BINARY:
-            heard.put_nowait(message.data.decode())
-            await socket.send_bytes(message.data)
-        heard.put_nowait(message.type.name)
+        await socket.send_bytes(b"hello")
+        heard.put_nowait((await socket.receive()).type.name)
 
     async with serving(FakeDispatcher(), tunnel=tunnel) as served:
         async with served.session.ws_connect("/v1/tunnel", protocols=("chat",)) as socket:
+            assert await socket.receive_bytes() == b"hello"
             for text in ("one", "two"):
                 await socket.send_bytes(text.encode())
-                assert await socket.receive_bytes() == text.encode()
                 assert await heard.get() == text
             gc.collect()
             assert requests[0]() is None
