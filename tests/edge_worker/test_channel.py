@@ -106,6 +106,15 @@ async def test_messages_are_passed_on_as_they_are_read(behind: int, piece: int) 
     assert told.ends == []
 
 
+async def test_what_only_looks_like_the_end_of_a_head_is_a_message() -> None:
+    """Who has begun to read with the library goes on so, whatever a message contains."""
+    connection, _, told = upgraded(FRAMES[0])
+    DialledChannel(connection).attach(told)
+    connection.data_received(header(8) + b"ab\r\n\r\n")
+    connection.data_received(b"cd")
+    assert [bytes(message) for message in told.messages] == [b"frame", b"ab\r\n\r\ncd"]
+
+
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
 async def test_a_message_is_one_masked_binary_frame(size: int) -> None:
     """As RFC 6455 5.3 asks of a client, with a new mask each time; a server's library reads it back."""

@@ -36,6 +36,11 @@ class Told(Receiver):
     async def ended(self) -> list[ChannelClosed | RemoteProtocolError]:
         """How it ended, as often as it was told."""
         while not self.ends:
-            self.news.clear()
-            await self.news.wait()
+            await self.told()
         return self.ends
+
+    async def told(self) -> None:
+        """Waits for the next thing; what is not told at once never will be."""
+        self.news.clear()
+        async with asyncio.timeout(10):
+            await self.news.wait()

@@ -113,13 +113,15 @@ def test_heartbeats_go_on_for_an_hour() -> None:
 
 
 def test_a_goaway_ends_both_pumps_and_closes_with_its_code() -> None:
-    """The peer hears code and text; the WebSocket says 4000 + code."""
+    """The peer hears code and text, at once; the WebSocket says 4000 + code."""
 
     async def main() -> None:
         tunnel = await Tunnel().opened()
+        began = tunnel.gateway.loop.time()
         tunnel.gateway.session.close(CloseCode.SUPERSEDED, "a newer one came")
         tunnel.gateway.pump.wake()
         gateway, worker = await tunnel.ended()
+        assert tunnel.gateway.loop.time() == began
         assert gateway == events.SessionEnded(CloseCode.SUPERSEDED, "a newer one came", by_peer=False)
         assert worker == events.SessionEnded(CloseCode.SUPERSEDED, "a newer one came", by_peer=True)
         assert tunnel.gateway.channel.closed_with == (4002, "a newer one came")
