@@ -68,7 +68,7 @@ def add_ab_flags(made: argparse.ArgumentParser) -> None:
     )
     two.add_argument("--model-b", metavar="MODEL", help="of B, a gateway (default: as A)")
     two.add_argument(
-        "--ca-b", type=Path, metavar="FILE", help="CA of B (default: as A on the same host, else the system's)"
+        "--ca-file-b", type=Path, metavar="FILE", help="CA of B (default: as A on the same host, else the system's)"
     )
     two.add_argument(
         "--token-file-b", type=Path, metavar="FILE", help="token of B (default: as A on the same host, else none)"
@@ -78,7 +78,9 @@ def add_ab_flags(made: argparse.ArgumentParser) -> None:
 def pair_of(flags: argparse.Namespace) -> Pair | None:
     """None without --ab. Raises BenchError."""
     if flags.ab is None:
-        given = [name for name in ("model_b", "ca_b", "token_file_b", "network_b") if getattr(flags, name) is not None]
+        given = [
+            name for name in ("model_b", "ca_file_b", "token_file_b", "network_b") if getattr(flags, name) is not None
+        ]
         if given:
             raise BenchError(f"--{given[0].replace('_', '-')} goes with --ab URL_A URL_B")
         return None
@@ -89,7 +91,7 @@ def pair_of(flags: argparse.Namespace) -> Pair | None:
     first = settings_of(argparse.Namespace(**{**vars(flags), "url": url_a}))
     is_same_host = urlsplit(url_a).hostname == urlsplit(url_b).hostname
     of_b = {"url": url_b, "model": flags.model_b or flags.model}
-    of_b["ca"] = flags.ca_b or (flags.ca if is_same_host else None)
+    of_b["ca_file"] = flags.ca_file_b or (flags.ca_file if is_same_host else None)
     of_b["token_file"] = flags.token_file_b or (flags.token_file if is_same_host else None)
     target, is_demo = target_of(argparse.Namespace(**{**vars(flags), **of_b}))
     if flags.token_file_b is None and not is_same_host:

@@ -44,7 +44,7 @@ TOP = 1000
 """Classes asked for: as many as a gateway allows (docs/reference/http.md)."""
 CONCURRENCY = 2
 """Pictures at once: one is on its way while another is computed."""
-SIDES = ("url", "model", "worker", "ca", "token_file")
+SIDES = ("url", "model", "worker", "ca_file", "token_file")
 """Flags with a value for both sides, or one for each."""
 
 
@@ -57,7 +57,7 @@ class Side:
     model: str
     worker: str | None
     """None: any worker."""
-    ca: Path | None
+    ca_file: Path | None
     token: str = field(repr=False)
 
 
@@ -87,7 +87,9 @@ def parser() -> argparse.ArgumentParser:
     two.add_argument("--url", nargs="+", default=[DEMO_URL], help=f"gateways or workers (default: {DEMO_URL})")
     two.add_argument("--model", nargs="+", default=["digits"], help="default: digits")
     two.add_argument("--worker", nargs="+", default=[None], metavar="NAME", help="of a gateway with the policy pin")
-    two.add_argument("--ca", nargs="+", type=Path, default=[None], metavar="FILE", help="CA (default: the system's)")
+    two.add_argument(
+        "--ca-file", nargs="+", type=Path, default=[None], metavar="FILE", help="CA (default: the system's)"
+    )
     two.add_argument(
         "--token-file",
         nargs="+",
@@ -100,7 +102,7 @@ def parser() -> argparse.ArgumentParser:
         "--limit", type=positive, default=LIMIT, metavar="SHARE", help=f"of a probability (default: {LIMIT:g})"
     )
     made.add_argument("--worst", type=int, default=5, metavar="N", help="pictures shown (default: 5)")
-    made.add_argument("--time-out", type=positive, default=60.0, metavar="S", help="of a picture (default: 60)")
+    made.add_argument("--timeout", type=positive, default=60.0, metavar="S", help="of a picture (default: 60)")
     made.add_argument("--json", action="store_true", help="one object on standard output, and nothing else")
     return made
 
@@ -111,7 +113,7 @@ async def _ask(flags: argparse.Namespace) -> Agreement:
     pictures = list_pictures(flags.folder)
     paths = [picture.path for picture in pictures]
     agreement = Agreement(flags.limit, (sides[0].name, sides[1].name))
-    async with _client(sides[0], flags.time_out) as first, _client(sides[1], flags.time_out) as second:
+    async with _client(sides[0], flags.timeout) as first, _client(sides[1], flags.timeout) as second:
         streams = [
             client.classify_many(paths, model=side.model, top=TOP, concurrency=CONCURRENCY)
             for client, side in zip((first, second), sides, strict=True)
@@ -131,13 +133,13 @@ def _refuse_what_is_final(sides: Sequence[Side], *outcomes: Outcome) -> None:
             raise BenchError(f"{side.name}: {outcome}")
 
 
-def _client(side: Side, time_out_s: float) -> AsyncClient:
+def _client(side: Side, timeout_s: float) -> AsyncClient:
     return AsyncClient(
         side.url,
         token=side.token,
-        ca=tls_context(request_url(side.url, side.model), side.ca),
+        ca=tls_context(request_url(side.url, side.model), side.ca_file),
         worker=side.worker,
-        timeout_s=time_out_s,
+        timeout_s=timeout_s,
         user_agent="edge-bench",
     )
 

@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--url", default=DEMO_URL, help=f"the gateway (default: {DEMO_URL}, the demo's)")
     made.add_argument("--model", default="digits", help="default: digits")
     made.add_argument(
-        "--ca", type=Path, metavar="FILE", help="CA of the gateway (default: the demo's, or the system's)"
+        "--ca-file", type=Path, metavar="FILE", help="CA of the gateway (default: the demo's, or the system's)"
     )
     made.add_argument("--token-file", type=Path, metavar="FILE", help=f"bearer token (default: ${TOKEN_VARIABLE})")
     made.add_argument("--labels", type=Path, metavar="FILE", help="CSV: file, and class_index or label")
@@ -88,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
         "--tries", type=_count(100), default=6, metavar="N", help="of a picture, with the first (default: 6)"
     )
     made.add_argument("--most-wait", type=_seconds, default=60.0, metavar="S", help="before a try (default: 60)")
-    made.add_argument("--time-out", type=_seconds, default=120.0, metavar="S", help="of a request (default: 120)")
+    made.add_argument("--timeout", type=_seconds, default=120.0, metavar="S", help="of a request (default: 120)")
     made.add_argument("--confusions", type=int, default=10, metavar="N", help="shown at most (default: 10)")
     made.add_argument("--json", action="store_true", help="one object on standard output, and nothing else")
     made.add_argument("--quiet", action="store_true", help="no line for each picture")
@@ -125,8 +125,8 @@ def _client(target: Target, flags: argparse.Namespace) -> AsyncClient:
         target.url,
         token=target.token,
         ca=target.tls,
-        timeout_s=flags.tries * (flags.time_out + 2 * flags.most_wait),
-        try_timeout_s=flags.time_out,
+        timeout_s=flags.tries * (flags.timeout + 2 * flags.most_wait),
+        try_timeout_s=flags.timeout,
         retry=Bounds(flags.tries, flags.most_wait),
         user_agent="edge-bench",
     )
@@ -204,7 +204,7 @@ def _target(flags: argparse.Namespace) -> Target:
     url = request_url(flags.url, flags.model)
     is_demo = flags.url.rstrip("/") == DEMO_URL
     demo_ca = DEMO / "ca.pem"
-    ca = flags.ca or (demo_ca if is_demo and demo_ca.exists() else None)
+    ca = flags.ca_file or (demo_ca if is_demo and demo_ca.exists() else None)
     token = read_token(flags.token_file, DEMO / "client.token" if is_demo else None)
     return Target(url, (), tls_context(url, ca), token)
 
@@ -218,11 +218,11 @@ def advice(error: ClientError, flags: argparse.Namespace) -> str:
         405: "nothing takes pictures at this path",
         "dns": "no host has that name",
         "refused": "nothing listens there" + (": start it with make demo" if flags.url == DEMO_URL else ""),
-        "tls": "its certificate is not one of this CA, or not for this name: give its CA with --ca FILE",
+        "tls": "its certificate is not one of this CA, or not for this name: give its CA with --ca-file FILE",
         "not_http": "what listens there does not speak HTTP: is it http or https?",
         "closed": "it closes the connection without an answer: is it http or https?",
         "reset": "it resets the connection: is it http or https?",
-        "timeout": f"no answer in {flags.time_out:g} s",
+        "timeout": f"no answer in {flags.timeout:g} s",
         "cut_off": "its answer breaks off",
     }
     return f"{words.get(error.status) or words.get(error.code, error.code)} ({error.detail or error.code})"

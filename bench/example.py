@@ -72,7 +72,7 @@ async def _measure(command: Sequence[str]) -> int:
 
 def _command(stack: Stack, flags: argparse.Namespace) -> list[str]:
     files = stack.credentials
-    command = [sys.executable, "bench/test.py", "--url", stack.url, "--ca", str(files.ca)]
+    command = [sys.executable, "bench/test.py", "--url", stack.url, "--ca-file", str(files.ca)]
     command += ["--token-file", str(files.client_token), "--rate", str(flags.rate), "--seed", str(flags.seed)]
     command += ["--duration", str(flags.duration), "--name", f"{WORKERS} OpenCV workers behind {flags.profile}"]
     return [*command, "--out", str(flags.out)]

@@ -71,7 +71,10 @@ def add_target_flags(made: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--model", default="digits", help="for a gateway (default: digits)")
     what.add_argument(
-        "--ca", type=Path, metavar="FILE", help="CA of the server (default: the demo's for the demo, else the system's)"
+        "--ca-file",
+        type=Path,
+        metavar="FILE",
+        help="CA of the server (default: the demo's for the demo, else the system's)",
     )
     what.add_argument(
         "--token-file",
@@ -115,14 +118,14 @@ def _add_schedule_flags(made: argparse.ArgumentParser) -> None:
     )
 
 
-def add_request_flags(how: argparse._ArgumentGroup, time_out_s: float = 10.0) -> None:
+def add_request_flags(how: argparse._ArgumentGroup, timeout_s: float = 10.0) -> None:
     """What holds for every request of any schedule."""
     how.add_argument(
-        "--time-out",
+        "--timeout",
         type=positive,
-        default=time_out_s,
+        default=timeout_s,
         metavar="S",
-        help=f"from the intended time (default: {time_out_s:g})",
+        help=f"from the intended time (default: {timeout_s:g})",
     )
     how.add_argument("--no-keep-alive", action="store_true", help="a connection for each request")
 
@@ -154,7 +157,7 @@ def target_of(flags: argparse.Namespace) -> tuple[Target, bool]:
     url = request_url(flags.url, flags.model)
     is_demo = flags.url.rstrip("/") == DEMO_URL
     demo_ca = DEMO / "ca.pem"
-    ca = flags.ca or (demo_ca if is_demo and demo_ca.exists() else None)
+    ca = flags.ca_file or (demo_ca if is_demo and demo_ca.exists() else None)
     target = Target(
         url,
         read_pictures(flags.images),
@@ -215,7 +218,7 @@ def _plan(schedule: Arrivals | None, connections: int, flags: argparse.Namespace
         duration_ns=None if duration_s is None else round(duration_s * NS) + warm_up.duration_ns,
         count=None if flags.count is None else flags.count + warm_up.count,
         warm_up=warm_up,
-        timeout_ns=round(flags.time_out * NS),
+        timeout_ns=round(flags.timeout * NS),
     )
 
 

@@ -140,7 +140,7 @@ def _advice(sample: Sample, detail: str, settings: Settings) -> str:
     advice = {
         "dns": "no host has that name",
         "refused": "nothing listens there" + (". Start it: make demo" if settings.is_demo else ""),
-        "tls": "its certificate is not one of this CA, or not for this name. Give its CA with --ca FILE",
+        "tls": "its certificate is not one of this CA, or not for this name. Give its CA with --ca-file FILE",
         "closed": "it closes the connection without an answer. Is it http or https?",
         "reset": "it resets the connection. Is it http or https?",
         "not_http": "what listens there does not speak HTTP. Is it http or https?",

@@ -177,7 +177,7 @@ async def main() -> None:
     """The program."""
     made = argparse.ArgumentParser(prog="python -m bench.fleet.crowd", description="Many workers, for bench.fleet.")
     made.add_argument("--url", required=True)
-    made.add_argument("--ca", type=Path, required=True)
+    made.add_argument("--ca-file", type=Path, required=True)
     made.add_argument("--keys", type=Path, required=True)
     made.add_argument("--prefix", required=True)
     made.add_argument("--seed", type=int, required=True)
@@ -187,7 +187,7 @@ async def main() -> None:
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # our parent's to answer: it ends our input
     wanted = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(wanted), sys.stdin)
-    tls = ssl.create_default_context(cafile=flags.ca)
+    tls = ssl.create_default_context(cafile=flags.ca_file)
     await Crowd(flags.url, tls, tokens_of(flags.keys, flags.prefix), flags.seed).run(wanted)
 
 

@@ -92,7 +92,7 @@ async def crowds(url: str, credentials: Credentials, processes: int, seed: int) 
     listening: list[asyncio.Task[None]] = []
     try:
         for number in range(processes):
-            options = ["--url", url, "--ca", str(credentials.ca), "--keys", str(credentials.keys)]
+            options = ["--url", url, "--ca-file", str(credentials.ca), "--keys", str(credentials.keys)]
             options += ["--prefix", f"w{number}-", "--seed", str(seed + number)]
             child = await asyncio.create_subprocess_exec(
                 sys.executable,

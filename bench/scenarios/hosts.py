@@ -43,7 +43,7 @@ def at_url(url: str, ca: Path | None, token: str, flags: argparse.Namespace) -> 
     """The same for another address of this machine."""
     return Settings(
         target=Target(url, read_pictures(SAMPLES), tls_context(url, ca), token),
-        plan=Plan(None, closed_loops=1, count=0, timeout_ns=round(flags.time_out * 1e9)),
+        plan=Plan(None, closed_loops=1, count=0, timeout_ns=round(flags.timeout * 1e9)),
         kind="closed",
         text="",
         rate=None,

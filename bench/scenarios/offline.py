@@ -20,7 +20,7 @@ TIMEOUT_S = 3600.0
 
 
 def add_flags(made: argparse.ArgumentParser) -> None:
-    how = add_address_flags(made, time_out_s=TIMEOUT_S, has_warm_up=False)
+    how = add_address_flags(made, timeout_s=TIMEOUT_S, has_warm_up=False)
     how.add_argument("--count", type=count, default=2000, metavar="N", help="pictures (default: 2000)")
     how.add_argument("--connections", type=count, default=64, metavar="N", help="at most (default: 64)")
 

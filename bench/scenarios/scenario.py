@@ -63,19 +63,19 @@ def at_address(measure: Measure) -> Callable[[Study, argparse.Namespace], Awaita
 
 
 def add_address_flags(
-    made: argparse.ArgumentParser, *, time_out_s: float = 10.0, has_warm_up: bool = True
+    made: argparse.ArgumentParser, *, timeout_s: float = 10.0, has_warm_up: bool = True
 ) -> argparse._ArgumentGroup:
     """Those of every scenario that measures an address; gives the group for its own."""
     add_target_flags(made)
-    return add_common_flags(made, time_out_s=time_out_s, has_warm_up=has_warm_up)
+    return add_common_flags(made, timeout_s=timeout_s, has_warm_up=has_warm_up)
 
 
 def add_common_flags(
-    made: argparse.ArgumentParser, *, time_out_s: float = 10.0, has_warm_up: bool = True
+    made: argparse.ArgumentParser, *, timeout_s: float = 10.0, has_warm_up: bool = True
 ) -> argparse._ArgumentGroup:
     """Those of every scenario; gives the group for its own."""
     how = made.add_argument_group("how")
-    add_request_flags(how, time_out_s)
+    add_request_flags(how, timeout_s)
     how.add_argument("--seed", type=int, default=1, metavar="N", help="of all that is random (default: 1)")
     if has_warm_up:
         how.add_argument(
@@ -89,7 +89,7 @@ def base_of(flags: argparse.Namespace) -> Settings:
     target, is_demo = target_of(flags)
     return Settings(
         target=target,
-        plan=Plan(None, closed_loops=1, count=0, timeout_ns=round(flags.time_out * 1e9)),
+        plan=Plan(None, closed_loops=1, count=0, timeout_ns=round(flags.timeout * 1e9)),
         kind="closed",
         text="",
         rate=None,

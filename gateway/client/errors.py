@@ -158,7 +158,7 @@ _ADVICE = {
     "internal": "a bug: report it with the request's id",
     "worker_failed": "the worker's log says why, under the request's id",
     "dns": "no host has that name",
-    "tls": "its certificate is not of a CA believed here, or not for this name: ca=..., --ca FILE or GATEWAY_CA",
+    "tls": "its certificate is not of a CA believed here, or not for this name: ca=..., --ca-file FILE or GATEWAY_CA",
     "not_http": "what listens there does not speak HTTP: is it http or https?",
     "refused": "nothing listens there",
     "closed": "it closed the connection without an answer: is it http or https?",

@@ -50,7 +50,16 @@ async def test_requests_go_through_the_relay_under_the_server_s_name(tmp_path: P
         await OK(head, body, writer)
 
     async with scripted_server(reply, context) as url:
-        words = ["--url", f"{url}/x", "--ca", str(certificates / "ca.pem"), "--network", "lte", "--network-seed", "7"]
+        words = [
+            "--url",
+            f"{url}/x",
+            "--ca-file",
+            str(certificates / "ca.pem"),
+            "--network",
+            "lte",
+            "--network-seed",
+            "7",
+        ]
         outcome = await measure(settings_of(parser("bench", "").parse_args([*words, *FEW])), Console(quiet=True), [])
     summary = outcome.summarize()
     assert all(f"\r\nHost: {url.removeprefix('https://')}\r\n".encode() in head for head in heads)

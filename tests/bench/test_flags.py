@@ -94,7 +94,7 @@ def test_what_does_not_go_together(arguments: list[str], message: str) -> None:
         ["--rate", "nan"],
         ["--rate", "fast"],
         ["--count", "0"],
-        ["--time-out", "-1"],
+        ["--timeout", "-1"],
         ["--connections", "-1"],
         ["--warm-up", "soon"],
         ["--warm-up", "-1s"],

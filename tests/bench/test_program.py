@@ -104,7 +104,7 @@ async def test_nobody_there(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
     async with scripted_server(OK, context) as url:
-        assert await status_of(url, "--ca", str(other / "ca.pem")) == program.BAD_INPUT
+        assert await status_of(url, "--ca-file", str(other / "ca.pem")) == program.BAD_INPUT
     assert "is not one of this CA" in " ".join(capfd.readouterr().err.split())
 
 

@@ -54,7 +54,7 @@ def test_defaults_are_as_said() -> None:
     defaults = vars(parser("bench", "").parse_args([]))
     table = {row.split("|")[1].strip(" `"): row.split("|")[-2].strip() for row in section("Flags").splitlines()[3:-1]}
     assert float(table["--rate"]) == defaults["rate"]
-    assert float(table["--time-out"]) == defaults["time_out"]
+    assert float(table["--timeout"]) == defaults["timeout"]
     assert int(table["--burst-size"]) == defaults["burst_size"]
     assert int(table["--seed"]) == defaults["seed"]
     assert table["--arrivals"] == f"`{defaults['arrivals'][0]}`"

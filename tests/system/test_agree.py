@@ -23,7 +23,7 @@ pytestmark = needs_tensorflow
 def agree(stack: Stack, folder: Path, *options: str) -> tuple[int, Any]:  # Any: JSON
     """The program's status, and what it says of this gateway."""
     files = stack.credentials
-    command = [sys.executable, "bench/agree.py", str(folder), "--json", "--ca", str(files.ca), *options]
+    command = [sys.executable, "bench/agree.py", str(folder), "--json", "--ca-file", str(files.ca), *options]
     command += ["--token-file", str(files.client_token)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert done.returncode in (AGREED, APART), done.stderr

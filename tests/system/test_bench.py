@@ -32,7 +32,7 @@ def stack(new_stack: Callable[[str], Stack]) -> Stack:
 
 def command(stack: Stack, out: Path, *arguments: str) -> list[str]:
     files = stack.credentials
-    who = ["--ca", str(files.ca), "--token-file", str(files.client_token), "--url", stack.url, "--model", "echo"]
+    who = ["--ca-file", str(files.ca), "--token-file", str(files.client_token), "--url", stack.url, "--model", "echo"]
     return [sys.executable, str(REPOSITORY / "bench" / "test.py"), *who, "--out", str(out), *arguments]
 
 

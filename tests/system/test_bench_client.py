@@ -42,7 +42,7 @@ def classify(*flags: str, program: Sequence[str] = ("bench/client.py",)) -> subp
 def access(stack: Stack) -> list[str]:
     """The flags of one who may."""
     files = stack.credentials
-    return ["--url", stack.url, "--ca", str(files.ca), "--token-file", str(files.client_token)]
+    return ["--url", stack.url, "--ca-file", str(files.ca), "--token-file", str(files.client_token)]
 
 
 def json_of(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:  # Any: JSON
@@ -157,9 +157,9 @@ def test_each_mistake_has_a_message(stack: Stack, tmp_path: Path) -> None:
             ([str(tmp_path), *good], "has no picture"),
             ([str(tmp_path / "gone"), *good], "is not there"),
             ([*good, "--model", "nope"], "is --model nope served there?"),
-            (["--url", stack.url, "--ca", str(stack.credentials.ca)], "give --token-file FILE"),
-            (["--url", stack.url], "give its CA with --ca FILE"),
-            (["--url", stack.url, "--ca", __file__], "as a CA"),
+            (["--url", stack.url, "--ca-file", str(stack.credentials.ca)], "give --token-file FILE"),
+            (["--url", stack.url], "give its CA with --ca-file FILE"),
+            (["--url", stack.url, "--ca-file", __file__], "as a CA"),
             (["--url", stack.url.replace("https", "http")], "is it http or https?"),
             (["--url", closed], "nothing listens there"),
             (["--url", "https://nobody.invalid"], "no host has that name"),

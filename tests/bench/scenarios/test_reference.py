@@ -14,7 +14,7 @@ from bench.scenarios import __main__ as program
 from bench.scenarios.registry import SCENARIOS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "scenarios.md").read_text(encoding="utf-8")
-OF_ALL = {"--time-out", "--no-keep-alive", "--seed", "--warm-up", "--out"}
+OF_ALL = {"--timeout", "--no-keep-alive", "--seed", "--warm-up", "--out"}
 
 
 def section(title: str) -> str:
@@ -70,7 +70,7 @@ def test_shared_flags_are_described() -> None:
     """The table of all, and the names of those that an address takes."""
     assert set(table("Flags of all")) == OF_ALL
     assert all(f"`{flag}`" in section("Flags of all") for flag in address_flags())
-    assert flags_of("offline")["--time-out"] == 3600
+    assert flags_of("offline")["--timeout"] == 3600
     assert "--warm-up" not in {**flags_of("offline"), **flags_of("idle-gap")}
 
 
