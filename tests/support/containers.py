@@ -110,19 +110,26 @@ class Engine:
         image: str,
         *arguments: str,
         network: str = "host",
+        publish: str = "",
         mounts: Mapping[Path, str] | None = None,
         **environment: str,
     ) -> Container:
         """Starts the image locked down: a root file system that cannot be written, no capability, no way to gain one.
-        docker makes no /tmp of its own beside such a root, so it is told to."""
+        docker makes no /tmp of its own beside such a root, so it is told to. `publish` is a port of the container on
+        one of this machine's, on whatever network the engine can make."""
         name = f"edge-test-{os.getpid()}-{len(self._containers)}"
-        options = [*LOCKED_DOWN, "--network", network, "--name", name, "--detach"]
+        options = [*LOCKED_DOWN, "--name", name, "--detach"]
+        options += ["--publish", publish, *self._own_network()] if publish else ["--network", network]
         options += ["--log-driver", "k8s-file" if self.is_podman else "json-file", "--tmpfs", "/tmp"]
         options += [f"--volume={source.resolve()}:{target}:ro" for source, target in (mounts or {}).items()]
         options += [f"--env={key}={value}" for key, value in environment.items()]
         self._containers.append(name)
         self.run("run", *options, image, *arguments)
         return Container(self, name)
+
+    def _own_network(self) -> list[str]:
+        """podman's bridge wants more of the kernel than a machine for tests may have; slirp4netns wants nothing."""
+        return ["--network", "slirp4netns"] if self.is_podman and shutil.which("slirp4netns") else []
 
     def close(self) -> None:
         """Removes all that was started, running or not."""

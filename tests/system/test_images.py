@@ -195,9 +195,10 @@ def test_a_photograph_is_classified(engine: Engine, site: Path, stack: Stack, im
 
 @pytest.mark.parametrize("image", WORKERS)
 def test_it_serves_on_a_port_too(engine: Engine, image: str) -> None:
-    """`serve` is the same image as an HTTP server: needs no gateway and no token, and its health is its models'."""
+    """`-p 8000:8000 ... serve` is the same image as an HTTP server, on a network of its own: it needs no gateway and no
+    token, and its health is its models'."""
     port = free_port()
-    worker = engine.start(image, "serve", SERVE_PORT=str(port), LOG_FORMAT="json")
+    worker = engine.start(image, "serve", publish=f"127.0.0.1:{port}:8000", LOG_FORMAT="json")
     assert worker.wait_healthy() == "ready: digits"
     answer = subprocess.run(
         ["curl", "-sS", "--data-binary", f"@{SEVEN}", "-H", "Content-Type: image/png", f"http://127.0.0.1:{port}/"],
