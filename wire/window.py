@@ -195,7 +195,7 @@ class Path:
     @property
     def chunk_bytes(self) -> int:
         """The size of a DATA frame that occupies the link for about CHUNK_TIME_S."""
-        rate = self.flight_bytes / (self.min_rtt_s * 1.25 + QUEUE_TIME_S)
+        rate = self.flight_bytes / self._most_s
         return max(MIN_CHUNK_BYTES, min(MAX_CHUNK_BYTES, int(rate * CHUNK_TIME_S)))
 
     def wants_ack(self, size: int, is_bulk: bool) -> bool:
@@ -251,19 +251,20 @@ class Path:
 
     @property
     def _aim(self) -> float:
-        return self._best_rate * (self.min_rtt_s + self._spare_s + QUEUE_TIME_S)
+        if self._round_rtt_s <= self.min_rtt_s + QUEUE_TIME_S / 2:
+            return self._best_rate * self._most_s
+        beyond_chunks_s = max(0.0, self._jitter_s - CHUNK_TIME_S / 2)  # chunks themselves are so far apart
+        less_s = self.min_rtt_s * 1.1 + 8 * beyond_chunks_s + QUEUE_TIME_S
+        return self._best_rate * min(self._most_s, less_s)
 
     @property
-    def _spare_s(self) -> float:
-        most_s = self.min_rtt_s * 0.25
-        if self._round_rtt_s <= self.min_rtt_s + QUEUE_TIME_S / 2:
-            return most_s
-        beyond_chunks_s = max(0.0, self._jitter_s - CHUNK_TIME_S / 2)  # chunks themselves are so far apart
-        return min(most_s, self.min_rtt_s * 0.1 + 8 * beyond_chunks_s)
+    def _most_s(self) -> float:
+        """Seconds of the link that are aimed at while no queue shows; never more."""
+        return self.min_rtt_s * 1.25 + QUEUE_TIME_S
 
     @property
     def _has_standing_queue(self) -> bool:
-        return inf > self._round_rtt_s > 2 * (self.min_rtt_s * 1.25 + QUEUE_TIME_S)
+        return inf > self._round_rtt_s > 2 * self._most_s
 
     def _end_round(self, now: float) -> None:
         """A round trip's worth of bytes was acknowledged since the last call."""
