@@ -12,14 +12,15 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-PERIOD_S = 0.02
-"""Between looks: 50 a second cost next to nothing, and a stall longer than this cannot hide."""
-KEPT = 1500
-"""Looks, so half a minute: a p99 of less would be the work of a handful."""
+PERIOD_S = 0.1
+"""Between looks. Each takes the core from an engine, and finds its caches cold: 50 a second took 1 % of a core's images
+(docs/explanation/performance.md)."""
+KEPT = 600
+"""Looks, so a minute: a p99 of less would be the work of a handful."""
 
 
 class LoopLag:
-    """The lateness of the last half minute."""
+    """The lateness of the last minute."""
 
     def __init__(
         self,

@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--threads", type=count, default=1, help="of one inference there (default: 1)")
     made.add_argument("--rounds", type=count, default=7, help="default: 7")
     made.add_argument("--seconds", type=positive, default=2.5, help="of a block (default: 2.5)")
-    made.add_argument("--lag-seconds", type=positive, default=33.0, help="of load for the lag (default: 33)")
+    made.add_argument("--lag-seconds", type=positive, default=63.0, help="of load for the lag (default: 63)")
     made.add_argument("--seed", type=int, default=1, help="of the order and of the images (default: 1)")
     made.add_argument("--out", type=Path, metavar="FILE", help="the result as JSON")
     made.add_argument("--show", type=Path, metavar="FILE", help="measure nothing: the table of an earlier --out")

@@ -14,7 +14,7 @@ from edge_worker.loop_lag import LoopLag
 
 
 async def lag_ms(seconds: float) -> float:
-    """Of the last half minute at most."""
+    """Of the last minute at most."""
     lag = LoopLag()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):

@@ -1,6 +1,6 @@
 """How late a worker's event loop is while it has more than it can do, by its own word (edge_worker/loop_lag.py).
 
-It speaks of the last half minute, so the load lasts longer than that, without a pause, and the number that was reported
+It speaks of the last minute, so the load lasts longer than that, without a pause, and the number that was reported
 last is taken. Beside it an event loop without work is asked the same: what that one is late, the worker is not to blame
 for.
 """

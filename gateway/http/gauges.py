@@ -25,7 +25,7 @@ def fleet_gauges(dispatcher: Dispatcher) -> Gauges:
             [((str(worker["worker"]),), _number(worker["rtt_ms"]) / 1000) for worker in view],
         ),
         "gateway_worker_loop_lag_seconds": (
-            "How late a worker's event loop is, by its own word: the 99th percentile of half a minute.",
+            "How late a worker's event loop is, by its own word: the 99th percentile of a minute.",
             ("worker",),
             list(_loop_lags(view)),
         ),
