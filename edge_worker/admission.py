@@ -20,32 +20,44 @@ class Overloaded(Exception):
 class Admission:
     """One model's slots: `async with admission` holds one."""
 
-    def __init__(self, slots: int, max_waiting: int = MAX_WAITING) -> None:
-        self._slots = asyncio.Semaphore(slots)
+    def __init__(self, slots: int, ahead: int = 0, max_waiting: int = MAX_WAITING) -> None:
+        """`ahead` calls more are let through, which wait for their slot where it is given back."""
+        self._slots = slots
+        self._places = asyncio.Semaphore(slots + ahead)
         self._max_waiting = max_waiting
-        self.running = 0
-        self.waiting = 0
+        self._held = 0
+        self._queued = 0
+
+    @property
+    def running(self) -> int:
+        """Calls that have a slot."""
+        return min(self._held, self._slots)
+
+    @property
+    def waiting(self) -> int:
+        """Calls that have none yet."""
+        return self._queued + self._held - self.running
 
     async def __aenter__(self) -> None:
         """Waits for a slot, which is held until the block ends. Raises Overloaded when too many wait already."""
-        if self._slots.locked():
+        if self._places.locked():
             await self._wait()
         else:
-            await self._slots.acquire()
-        self.running += 1
+            await self._places.acquire()
+        self._held += 1
 
     async def __aexit__(self, *_: object) -> None:
-        self.running -= 1
-        self._slots.release()
+        self._held -= 1
+        self._places.release()
 
     async def _wait(self) -> None:
-        if self.waiting >= self._max_waiting:
+        if self._queued >= self._max_waiting:
             raise Overloaded(f"{self.running} calls are running and {self.waiting} are waiting")
-        self.waiting += 1
+        self._queued += 1
         try:
-            await self._slots.acquire()
+            await self._places.acquire()
         finally:
-            self.waiting -= 1
+            self._queued -= 1
 
 
 Admissions = Mapping[str, Admission]

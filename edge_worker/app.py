@@ -134,7 +134,7 @@ class Worker:
             runner = ForwardRunner(self._backend, self._admissions)
             runner.update(models)
             return runner
-        self._admissions = {model.name: Admission(model.slots) for model in models if not model.failure}
+        self._admissions = {model.name: Admission(model.slots, model.ahead) for model in models if not model.failure}
         return Readiness(ExchangeRunner(self._backend, self._admissions), models)
 
     def _changed(self, models: Sequence[ServedModel]) -> None:

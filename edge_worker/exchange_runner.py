@@ -78,9 +78,7 @@ class ExchangeRunner:
         deadline = asyncio.timeout(left_s)
         try:
             async with deadline, admission:
-                began = self._clock()
-                answer = await self._compute(request)
-                return self._answered(request, answer, began)
+                return self._answered(request, await self._compute(request))
         except (Overloaded, NotReady) as error:  # nothing was begun: another worker may have it at no risk
             return NotAnswered(ExchangeCode.OVERLOADED, str(error))
         except BadInput as error:
@@ -108,9 +106,11 @@ class ExchangeRunner:
         call = Call(head.model, head.method, head.path, head.metadata, request.body, deadline_at)
         return await self._backend.answer(call)
 
-    def _answered(self, request: WholeRequest, answer: Answer, began: float) -> Answered:
+    def _answered(self, request: WholeRequest, answer: Answer) -> Answered:
+        """All the time here that no step took was waiting, for a slot or on the way to the engine and back."""
         ended = self._clock()
-        durations = {"worker_queue": began - request.received_at, **answer.durations_s}
+        waited_s = ended - request.received_at - sum(answer.durations_s.values())
+        durations = {"worker_queue": waited_s, **answer.durations_s}
         head = ResponseHead(
             status=answer.status,
             metadata=(("content-type", answer.content_type), *answer.metadata),

@@ -58,7 +58,7 @@ class WorkerServer:
         announce(models)
         if all(model.failure for model in models):
             raise ConfigError("model: none can be served; the reasons are above")
-        admissions = {model.name: Admission(model.slots) for model in models if not model.failure}
+        admissions = {model.name: Admission(model.slots, model.ahead) for model in models if not model.failure}
         readiness = Readiness(ExchangeRunner(self._backend, admissions), models)
         inference = Inference(readiness, models, self._config.max_body_bytes)
         exchanges = Exchanges(inference, readiness, models)

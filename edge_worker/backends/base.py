@@ -46,6 +46,8 @@ class ServedModel:
     """Which file and why, when the model cannot be served; empty when it can."""
     metadata: Mapping[str, object] = field(default_factory=dict)
     """JSON values only: input, output, labels, weights, engine."""
+    ahead: int = 0
+    """Calls that the backend takes beyond its slots, so that one that becomes free has its next call at hand."""
 
 
 @dataclass(frozen=True, slots=True)

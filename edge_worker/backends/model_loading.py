@@ -66,7 +66,9 @@ class ModelLoading:
         metadata = {**_metadata(spec, labels, self._loader.name), **self._loader.describe()}
         if rule.is_on:
             metadata["batching"] = {"max_batch": rule.max_batch, "max_wait_us": rule.max_wait_us}
-        return ServedModel(spec.name, spec.version, rule.calls_at_once(self._settings.slots), metadata=metadata)
+        slots = self._settings.slots
+        ahead = 0 if rule.is_on else slots  # where there are batches, what gathers for the next one is ahead already
+        return ServedModel(spec.name, spec.version, rule.calls_at_once(slots), metadata=metadata, ahead=ahead)
 
     def broken(self, model: FoundModel) -> ServedModel:
         """One whose description cannot be used."""

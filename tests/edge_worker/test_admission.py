@@ -28,6 +28,18 @@ async def test_as_many_run_as_there_are_slots() -> None:
     assert (admission.running, admission.waiting) == (0, 0)
 
 
+async def test_calls_ahead_are_let_through_and_still_wait() -> None:
+    """A backend that queues has its next call at hand; it counts as waiting, beside those that wait here."""
+    admission, release, began = Admission(1, ahead=1), asyncio.Event(), list[int]()
+    tasks = [asyncio.create_task(hold(admission, release, began, name)) for name in range(3)]
+    await settle()
+    assert began == [0, 1]
+    assert (admission.running, admission.waiting) == (1, 2)
+    release.set()
+    await asyncio.gather(*tasks)
+    assert (admission.running, admission.waiting) == (0, 0)
+
+
 async def test_first_come_first_served() -> None:
     """Those who wait get their slot in the order in which they came."""
     admission, release, began = Admission(1), asyncio.Event(), list[int]()

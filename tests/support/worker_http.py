@@ -53,7 +53,9 @@ async def serving(
 ) -> AsyncIterator[Served]:
     """`clock` is that of deadlines and of what is fresh; by default the event loop's."""
     clock = clock or asyncio.get_running_loop().time
-    admissions = {model.name: Admission(slots, max_waiting) for model in backend.models if not model.failure}
+    admissions = {
+        model.name: Admission(slots, max_waiting=max_waiting) for model in backend.models if not model.failure
+    }
     readiness = Readiness(ExchangeRunner(backend, admissions, clock), backend.models, clock)
     inference = Inference(readiness, backend.models, MAX_BODY_BYTES, clock)
     exchanges = Exchanges(inference, readiness, backend.models, clock)
