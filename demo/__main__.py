@@ -27,7 +27,7 @@ STAGES = {
     "upload": "the picture arrives at the gateway",
     "queue": "waits for a worker",
     "tunnel_out": "to the worker, through its tunnel",
-    "worker_queue": "waits for a slot of the worker",
+    "worker_queue": "waits for a slot of the worker; to its engine and back",
     "decode": "PNG to pixels",
     "preprocess": "pixels to the network's input",
     "batch_wait": "waits for others to share a batch with",

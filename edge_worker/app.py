@@ -17,7 +17,7 @@ from pathlib import Path
 
 from edge_worker.admission import Admission
 from edge_worker.backends.base import Backend, ServedModel
-from edge_worker.backends.factory import open_backend, open_forwarder
+from edge_worker.backends.factory import open_apart, open_forwarder
 from edge_worker.backends.forwarding import Forwarder
 from edge_worker.backoff import Backoff
 from edge_worker.config import ConfigError, WorkerConfig, is_token
@@ -28,7 +28,7 @@ from edge_worker.health import Health
 from edge_worker.health_socket import health_of, health_socket
 from edge_worker.http.readiness import Readiness
 from edge_worker.link import GatewayLink, Identity
-from edge_worker.loading import WorkUndone, announce, end_watch, load_and_serve, watch_models
+from edge_worker.loading import WorkUndone, announce, load_and_serve
 from edge_worker.loop_lag import LoopLag
 from edge_worker.version import software
 from wire.frames import Load
@@ -79,7 +79,7 @@ class Worker:
             self._backend: Backend | Forwarder = (
                 open_forwarder(config.upstream)
                 if config.backend == "http"
-                else open_backend(config.backend, config.engine)
+                else open_apart(config.backend, config.engine, config.log_format, config.log_level)
             )
         except (ValueError, ImportError) as error:
             raise ConfigError(str(error)) from error
@@ -95,12 +95,11 @@ class Worker:
         self._lag = LoopLag()
         self._stop = asyncio.Event()
 
-    async def run(self) -> bool:
-        """Serves until `stop`: loads models, dials, drains. False when it was stopped before the models were loaded:
-        a thread may still be at it then. Raises ConfigError for models that cannot be looked for, CannotListen for the
-        health socket, BackendLost once it has drained because its backend needs a new process, WorkUndone."""
+    async def run(self) -> None:
+        """Serves until `stop`: loads models, dials, drains. Raises ConfigError for settings that the backend cannot
+        use, CannotListen for the health socket, BackendLost when the backend ends while it loads, WorkUndone."""
         async with health_socket(self._config.health_socket, self._health):
-            return await load_and_serve(self._backend, self._stop, self._serve)
+            await load_and_serve(self._backend, self._stop, self._serve)
 
     def stop(self) -> None:
         """Begins to drain."""
@@ -113,18 +112,17 @@ class Worker:
         self._links = [self._link(url, models, runner) for url in self._config.gateways]
         async with asyncio.TaskGroup() as tasks:
             dialling = [tasks.create_task(link.run()) for link in self._links]
-            housekeeping = tasks.create_task(self._keep_house())
-            looking = tasks.create_task(self._lag.run())
-            watching = tasks.create_task(watch_models(self._backend, self._changed, self._stop))
+            beside = [
+                tasks.create_task(self._keep_house()),
+                tasks.create_task(self._lag.run()),
+                tasks.create_task(self._backend.watch(self._changed)),
+            ]
             await self._stop.wait()
             log.info("draining", extra={"grace_s": self._config.drain_grace_s})
             undone = await asyncio.gather(*(self._drain(link) for link in self._links))
             await asyncio.wait(dialling)
-            housekeeping.cancel()
-            looking.cancel()
-            lost = await end_watch(watching)
-        if lost is not None:
-            raise lost
+            for task in beside:
+                task.cancel()
         if any(undone):
             raise WorkUndone
 

@@ -1,8 +1,8 @@
 """The command line `edge-worker`: reads the configuration, runs one command, turns signals into drain and stop.
 
 Exits 0 after a drain in which all was finished or when every file was classified, 1 when something could not be done, 2
-for a configuration that cannot be used (before anything is dialled or listened on), 3 after a drain because an engine
-hangs that only a new process can replace. A command's libraries are loaded when it runs, not before.
+for a configuration that cannot be used (before anything is dialled or listened on). A command's libraries are loaded
+when it runs, not before.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from edge_worker.backends.base import BackendLost
+from edge_worker.backends.engine_process.spawn import kill_spawned
 from edge_worker.config import CannotListen, ConfigError, load, load_health, load_local, load_serve
+from edge_worker.event_loop import run
 from edge_worker.loading import WorkUndone
 from edge_worker.logs import set_up_logs
 from edge_worker.models_cli import add_models_commands
@@ -27,13 +29,8 @@ from edge_worker.option import Option, add_options
 from edge_worker.options import CONNECT, HEALTH, LOCAL, SERVE
 from wire.memory import MOST_BYTES, keep_freed_memory
 
-T = TypeVar("T")
-
-KEPT_BYTES = 64 << 20
-"""Of freed memory: pictures and the layers of a network take megabytes each, for every image anew."""
-
-EXIT_LOST = 3
-"""The engine hangs, and only a new process helps: for the supervisor, which starts one."""
+KEPT_BYTES = 16 << 20
+"""Of freed memory: the bodies of a moment."""
 
 log = logging.getLogger("edge_worker.cli")
 
@@ -41,8 +38,8 @@ log = logging.getLogger("edge_worker.cli")
 class _Stoppable(Protocol):
     """What runs until it is told to drain."""
 
-    async def run(self) -> bool:
-        """False when it was stopped before its models were loaded."""
+    async def run(self) -> None:
+        """Until it has drained."""
 
     def stop(self) -> None:
         """Begins to drain."""
@@ -55,10 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = flags.run(flags)
     except WorkUndone:
         return 1
-    except (ConfigError, CannotListen) as error:
+    except (ConfigError, CannotListen, BackendLost) as error:
         for problem in str(error).splitlines():
             print(f"edge-worker: {problem}", file=sys.stderr)
-        return 1 if isinstance(error, CannotListen) else 2
+        return 2 if isinstance(error, ConfigError) else 1
     return status
 
 
@@ -133,7 +130,7 @@ def _connect(flags: argparse.Namespace) -> int:
     config = load(flags, os.environ)
     os.environ.pop("TOKEN", None)  # no child process and no dump of the environment has it from here on
     set_up_logs(config.log_format, config.log_level)
-    _run(_until_signalled(Worker(config)))
+    run(_until_signalled(Worker(config)))
     return 0
 
 
@@ -142,20 +139,20 @@ async def _until_signalled(server: _Stoppable) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, server, number)
-    try:
-        is_over = await server.run()
-    except BackendLost:
-        os._exit(EXIT_LOST)  # the threads that cannot be ended would be waited for
-    if not is_over:
-        os._exit(0)  # nothing was begun, and a model that is being loaded on a thread cannot be stopped
+    await server.run()
 
 
 def _on_signal(server: _Stoppable, number: signal.Signals) -> None:
     """The first signal drains; a second one means now: there is nothing here that would be worth saving."""
     loop = asyncio.get_running_loop()
     for again in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(again, os._exit, 128 + number)
+        loop.add_signal_handler(again, _leave, number)
     server.stop()
+
+
+def _leave(number: signal.Signals) -> None:
+    kill_spawned()
+    os._exit(128 + number)
 
 
 # --- serve ------------------------------------------------------------------------------------------------------------
@@ -171,7 +168,7 @@ def _serve(flags: argparse.Namespace) -> int:
 
     config = load_serve(flags, os.environ)
     set_up_logs(config.log_format, config.log_level)
-    _run(_until_signalled(WorkerServer(config)))
+    run(_until_signalled(WorkerServer(config)))
     return 0
 
 
@@ -195,27 +192,9 @@ def _local(flags: argparse.Namespace) -> int:
 
     config = load_local(flags, os.environ)
     set_up_logs("console", "warning")
-    run = _run(run_local(config))
-    for one in run.files:
+    result = run(run_local(config))
+    for one in result.files:
         if one.error:
             print(f"edge-worker: {shown(str(one.file))}: {one.error}", file=sys.stderr)
-    print(as_document(run) if config.as_json else as_table(run))
-    return 1 if any(one.error for one in run.files) else 0
-
-
-# --- the event loop ---------------------------------------------------------------------------------------------------
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:  # Any: what a coroutine is sent is nobody's business
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(work)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's, where it is installed: fewer microseconds for each message; None for Python's own."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
+    print(as_document(result) if config.as_json else as_table(result))
+    return 1 if any(one.error for one in result.files) else 0

@@ -1,5 +1,4 @@
 """A worker's life: its backend loads every model, the log says of each whether it can be served, and then it serves.
-And how its backend is kept well from then on.
 
 The same for a worker behind a tunnel and for one that listens.
 """
@@ -10,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from edge_worker.backends.base import Backend, BackendLost, Changed, ServedModel
+from edge_worker.backends.base import Backend, ServedModel
 from edge_worker.backends.forwarding import Forwarder
 from edge_worker.config import ConfigError
 
@@ -23,24 +22,22 @@ class WorkUndone(Exception):
 
 async def load_and_serve(
     backend: Backend | Forwarder, stop: asyncio.Event, serve: Callable[[Sequence[ServedModel]], Awaitable[None]]
-) -> bool:
-    """Until `serve` ends. False when told to stop before the models were loaded. Raises ConfigError for models that
-    cannot be looked for, and what `serve` raises."""
+) -> None:
+    """Until `serve` ends; it never begins when told to stop before the models are loaded. Raises ConfigError for
+    settings that the backend cannot use, BackendLost when it ends while it loads, and what `serve` raises."""
     models = await _load(backend, stop)
     if models is None:
         log.info("stopped while loading")
-        return False
+        return
     try:
         await serve(models)
     finally:
         await backend.close()
     log.info("stopped")
-    return True
 
 
 async def _load(backend: Backend | Forwarder, stop: asyncio.Event) -> Sequence[ServedModel] | None:
-    """None when told to stop before they were loaded: a thread may still be at it then. Raises ConfigError for models
-    that cannot be looked for."""
+    """None when told to stop before they were loaded."""
     starting = asyncio.create_task(backend.start())
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -52,24 +49,6 @@ async def _load(backend: Backend | Forwarder, stop: asyncio.Event) -> Sequence[S
         starting.cancel()
         stopping.cancel()
         await asyncio.wait((starting, stopping))
-
-
-async def watch_models(backend: Backend | Forwarder, changed: Changed, stop: asyncio.Event) -> BackendLost | None:
-    """Lets the backend mend what breaks, until cancelled. Tells the worker to stop when that needs a new process."""
-    try:
-        await backend.watch(changed)
-    except BackendLost as error:
-        log.critical("leaving: only a new process can help", extra={"reason": str(error)})
-        stop.set()
-        return error
-    return None
-
-
-async def end_watch(watching: asyncio.Task[BackendLost | None]) -> BackendLost | None:
-    """Ends `watch_models`. Returns what the worker must end with, if anything."""
-    watching.cancel()
-    await asyncio.wait((watching,))
-    return None if watching.cancelled() else watching.result()
 
 
 def announce(models: Sequence[ServedModel]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edge_worker.admission import Admission
 from edge_worker.backends.base import Backend, ServedModel
-from edge_worker.backends.factory import open_backend
+from edge_worker.backends.factory import open_apart
 from edge_worker.config import CannotListen, ConfigError, ServeConfig
 from edge_worker.exchange_runner import ExchangeRunner
 from edge_worker.health import Health
@@ -24,7 +24,7 @@ from edge_worker.http.exchanges import Exchanges
 from edge_worker.http.inference import Inference
 from edge_worker.http.readiness import Readiness
 from edge_worker.http.server import HttpServer, build_app, listen
-from edge_worker.loading import WorkUndone, announce, end_watch, load_and_serve, watch_models
+from edge_worker.loading import WorkUndone, announce, load_and_serve
 
 log = logging.getLogger("edge_worker.serve")
 
@@ -37,18 +37,17 @@ class WorkerServer:
         self._config = config
         try:
             self._tls = _tls_context(config.certificate_file, config.key_file, config.client_ca_file)
-            self._backend: Backend = open_backend(config.backend, config.engine)
+            self._backend: Backend = open_apart(config.backend, config.engine, config.log_format, config.log_level)
         except (ValueError, ImportError) as error:
             raise ConfigError(str(error)) from error
         self._readiness: Readiness | None = None
         self._stop = asyncio.Event()
 
-    async def run(self) -> bool:
-        """Serves until `stop`: loads models, listens, drains. False when it was stopped before the models were loaded.
-        Raises ConfigError for models that cannot be used, CannotListen, BackendLost once it has drained because its
-        backend needs a new process, WorkUndone."""
+    async def run(self) -> None:
+        """Serves until `stop`: loads models, listens, drains. Raises ConfigError for models that cannot be used,
+        CannotListen, BackendLost when the backend ends while it loads, WorkUndone."""
         async with health_socket(self._config.health_socket, self._health):
-            return await load_and_serve(self._backend, self._stop, self._serve)
+            await load_and_serve(self._backend, self._stop, self._serve)
 
     def stop(self) -> None:
         """Begins to drain."""
@@ -70,20 +69,18 @@ class WorkerServer:
             inference.update(models)
             exchanges.update(models)
 
-        watching = asyncio.create_task(watch_models(self._backend, changed, self._stop))
         try:
-            self._say_where(server.port)
-            await self._stop.wait()
-            log.info("draining", extra={"grace_s": self._config.drain_grace_s})
-            undone = await inference.drain(self._config.drain_grace_s)
-            if undone:
-                log.warning("left with work undone", extra={"requests": undone})
+            async with asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(self._backend.watch(changed))
+                self._say_where(server.port)
+                await self._stop.wait()
+                log.info("draining", extra={"grace_s": self._config.drain_grace_s})
+                undone = await inference.drain(self._config.drain_grace_s)
+                watching.cancel()
         finally:
-            lost = await end_watch(watching)
             await server.close()
-        if lost is not None:
-            raise lost
         if undone:
+            log.warning("left with work undone", extra={"requests": undone})
             raise WorkUndone
 
     async def _health(self) -> Health:

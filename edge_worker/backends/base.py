@@ -31,7 +31,7 @@ class NotReady(Exception):
 
 
 class BackendLost(Exception):
-    """Only a new process can help; the text says why."""
+    """What computes is gone, or of no more use: only a new process can help. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,8 @@ class Backend(Protocol):
     name: str
 
     async def start(self) -> Sequence[ServedModel]:
-        """Loads and warms up every model; returns them all, the failed ones with their reason. Called once."""
+        """Loads and warms up every model; returns them all, the failed ones with their reason. Called once. Raises
+        ValueError for settings that cannot be used, BackendLost when what computes ends meanwhile."""
 
     async def answer(self, call: Call) -> Answer:
         """Computes. Raises BadInput, BackendFailed or NotReady. Cancelling the task drops what has not begun."""
@@ -95,8 +96,8 @@ class Backend(Protocol):
         """The real path on a sample of the backend's own, to prove that the model still answers. Raises as `answer`."""
 
     async def watch(self, changed: Changed) -> None:
-        """Mends what breaks while it serves, until cancelled; returns at once where nothing can break. Raises
-        BackendLost when it cannot."""
+        """Tells what breaks while it serves, and mends it, until cancelled; returns at once where nothing can break.
+        Raises BackendLost when it cannot be mended from here; what still can be answered is."""
 
     async def close(self) -> None:
         """Releases threads and engines. Called once; no call is in flight then."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 
 from edge_worker.backends.base import Backend
+from edge_worker.backends.engine_process.backend import EngineProcessBackend
+from edge_worker.backends.engine_process.messages import start
+from edge_worker.backends.engine_process.spawn import spawner
 from edge_worker.backends.forwarding import Forwarder
 from edge_worker.backends.http.address import UpstreamSettings
 from edge_worker.backends.settings import BackendSettings
+from edge_worker.backoff import Backoff
 
 BACKENDS = ("opencv_dnn", "tensorflow", "echo", "http")
 
@@ -19,6 +24,30 @@ _TENSORFLOW_COMMAND = "pip install '.[worker,opencv,tensorflow]'"
 def open_backend(name: str, settings: BackendSettings) -> Backend:
     """A backend that has not started. Raises ValueError for a name or number that is not allowed, ImportError with
     the command to install what is missing."""
+    _check(name, settings)
+    if name == "echo":
+        from edge_worker.backends.echo import EchoBackend
+
+        return EchoBackend(settings)
+    return _open_opencv(settings) if name == "opencv_dnn" else _open_tensorflow(settings)
+
+
+def open_apart(name: str, settings: BackendSettings, log_format: str, log_level: str) -> Backend:
+    """The same, with whatever computes in a process of its own (echo does not compute). Raises ValueError; what is
+    missing is found out when it starts."""
+    _check(name, settings)
+    if name == "echo":
+        return open_backend(name, settings)
+    told, spawn = start(name, settings), spawner(log_format, log_level)
+    return EngineProcessBackend(name, told, spawn, settings.engine_limit_s, Backoff(random.Random()))
+
+
+def _check(name: str, settings: BackendSettings) -> None:
+    """Raises ValueError."""
+    if name not in BACKENDS:
+        raise ValueError(f"backend = {name!r}: must be one of {', '.join(BACKENDS)}")
+    if name == "http":
+        raise ValueError("backend = 'http': forwards what comes through a tunnel; use `edge-worker connect`")
     if not 1 <= settings.slots <= 64:
         raise ValueError(f"slots = {settings.slots}: must be from 1 to 64")
     if not 0 <= settings.threads <= 256:
@@ -30,17 +59,6 @@ def open_backend(name: str, settings: BackendSettings) -> Backend:
         raise ValueError(f"device = {settings.device!r}: must be auto, cpu, or gpu:N with N from 0")
     if settings.require_gpu and (name != "tensorflow" or settings.device == "cpu"):
         raise ValueError(f"require_gpu = True: backend {name!r} on device {settings.device!r} never uses one")
-    if name == "echo":
-        from edge_worker.backends.echo import EchoBackend
-
-        return EchoBackend(settings)
-    if name == "opencv_dnn":
-        return _open_opencv(settings)
-    if name == "tensorflow":
-        return _open_tensorflow(settings)
-    if name == "http":
-        raise ValueError("backend = 'http': forwards what comes through a tunnel; use `edge-worker connect`")
-    raise ValueError(f"backend = {name!r}: must be one of {', '.join(BACKENDS)}")
 
 
 def open_forwarder(settings: UpstreamSettings) -> Forwarder:

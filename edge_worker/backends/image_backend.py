@@ -1,8 +1,8 @@
 """A backend for pictures: it keeps each model's way from a request's bytes to labels, around any engine.
 
 How models are loaded is in model_loading.py, how one of them answers in loaded_model.py. An engine that hangs cannot be
-stopped: it is left where it is, a new one is loaded beside it, and meanwhile its model is announced as failed. Refuses
-nothing about admission or deadlines.
+stopped: its model is announced as failed, the others go on, and whoever runs this process is told that only a new one
+can help. Refuses nothing about admission or deadlines.
 """
 
 from __future__ import annotations
@@ -24,11 +24,6 @@ from edge_worker.batcher import Clock
 from edge_worker.fine_clock import FineClock
 from edge_worker.models.registry import FoundModel
 
-MAX_HANGING = 2
-"""Engines that may hang at the same moment, given up but still in memory; one more, and only a new process helps."""
-RELOAD_LIMIT_S = 600.0
-"""Seconds in which an engine is loaded and warm again; those that compile each size of batch may need minutes."""
-
 log = logging.getLogger("edge_worker.image")
 
 
@@ -44,11 +39,12 @@ class ImageBackend:
         self._limit_s = settings.engine_limit_s
         self._limit_clock = limit_clock or LoopClock()
         self._batch_clock: FineClock | None = None
-        self._found: dict[str, FoundModel] = {}
         self._served: dict[str, ServedModel] = {}
         self._models: dict[str, LoadedModel] = {}
-        self._hung: asyncio.Queue[LoadedModel] = asyncio.Queue()  # each model is in it once at most
-        self._given_up: list[Sequence[Lanes]] = []
+        self._hanging: dict[str, str] = {}
+        """By model, what is said of its engine."""
+        self._lost: asyncio.Future[str]
+        """Why only a new process can help."""
         self._changed: Changed = _nobody
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -56,6 +52,7 @@ class ImageBackend:
     async def start(self) -> Sequence[ServedModel]:
         """Finds, verifies, loads and warms up. Raises SpecError when a model dir itself cannot be read."""
         quiet_decoders()
+        self._lost = asyncio.get_running_loop().create_future()
         for found, outcome in await asyncio.to_thread(self._load_all):
             if isinstance(outcome, Steps):
                 self._serve(found, outcome)
@@ -76,7 +73,6 @@ class ImageBackend:
             return self._loading.unloadable(found, error)
 
     def _serve(self, found: FoundModel, steps: Steps) -> None:
-        self._found[found.name] = found
         self._served[found.name] = self._loading.served(steps.spec, len(found.labels))
         rule = self._loading.rule(steps.spec)
         if rule.is_on:
@@ -120,56 +116,29 @@ class ImageBackend:
         model = self._models.get(name)
         if model is not None:
             return model
-        if name in self._found:
-            raise NotReady(f"{name}: its engine is being replaced")
+        if name in self._hanging:
+            raise NotReady(f"{name}: {self._hanging[name]}")
         raise BadInput("unknown_model", f"this worker does not serve the model {name!r}")
 
     # --- engines that hang --------------------------------------------------------------------------------------------
 
     async def watch(self, changed: Changed) -> None:
-        """Replaces the engines that hang, until cancelled. Raises BackendLost when too many do, or one cannot be."""
+        """Raises BackendLost once an engine hangs. `changed` is called for each that does, also after that."""
         self._changed = changed
-        try:
-            while True:
-                model = await self._hung.get()
-                await self._replace(model)
-                changed(list(self._served.values()))
-        finally:
-            self._changed = _nobody
+        raise BackendLost(await self._lost)
 
     def _give_up(self, name: str) -> None:
         """Takes the model out of service, from one moment to the next."""
-        model = self._models.pop(name, None)
-        if model is None:  # another of its lanes was first, or the worker is leaving
+        if self._models.pop(name, None) is None:  # another of its lanes was first, or the worker is leaving
             return
         reason = f"its engine did not end within {self._limit_s:g} s and is being replaced"
         log.error("engine hangs", extra={"model": name, "limit_s": self._limit_s})
+        self._hanging[name] = reason
         self._served[name] = replace(self._served[name], failure=reason)
-        self._given_up.append(model.lanes)
-        self._hung.put_nowait(model)
         self._changed(list(self._served.values()))
-
-    async def _replace(self, hung: LoadedModel) -> None:
-        """Loads the model anew. Raises BackendLost."""
-        name = hung.spec.name
-        self._given_up = [all_lanes for all_lanes in self._given_up if any(lanes.stuck for lanes in all_lanes)]
-        if len(self._given_up) > MAX_HANGING:
-            raise BackendLost(f"{name}: {len(self._given_up)} engines hang, and none of them can be ended")
-        found = self._found[name]
-        lanes = Lanes(f"{name}-reload", 1, RELOAD_LIMIT_S, self._limit_clock, _nothing)
-        try:
-            steps = await lanes.run(self._loading.load, found)
-        except LOAD_FAILURES as error:
-            raise BackendLost(f"{name}: its engine hangs, and a new one cannot be loaded: {error}") from error
-        await lanes.close()
-        self._serve(found, steps)
-        log.info("engine replaced", extra={"model": name})
-        await hung.close()
+        if not self._lost.done():
+            self._lost.set_result(f"{name}: {reason}")
 
 
 def _nobody(_models: Sequence[ServedModel]) -> None:
     """Nobody asked to be told."""
-
-
-def _nothing() -> None:
-    """Whoever waits for the load is told; there is no more to do."""

@@ -42,10 +42,6 @@ class LoadedModel(Protocol):
     sample: bytes
     """A picture for probes."""
 
-    @property
-    def lanes(self) -> Sequence[Lanes]:
-        """Its threads."""
-
     async def run(self, body: Body, question: Question, deadline_at: float | None) -> Answer:
         """Raises BadInput, BackendFailed or NotReady."""
 
@@ -112,7 +108,6 @@ class SingleModel:
         self._steps = steps
         self.spec, self.sample = steps.spec, sample_picture(steps.spec)
         self._threads = make_lanes(self.spec.name, "call", steps.networks)
-        self.lanes: Sequence[Lanes] = (self._threads,)
 
     async def run(self, body: Body, question: Question, deadline_at: float | None) -> Answer:
         """The deadline is for whoever waits here: what a thread has begun it ends."""
@@ -156,7 +151,6 @@ class BatchedModel:
         self._readers = make_lanes(name, "read", os.cpu_count() or 1)
         self._computers = make_lanes(name, "compute", steps.networks)
         self._writers = make_lanes(name, "write", 1)
-        self.lanes: Sequence[Lanes] = (self._readers, self._computers, self._writers)
         self._batcher: Batcher[Batch, Batch] = Batcher(rule, steps.networks, self._compute, clock)
 
     async def run(self, body: Body, question: Question, deadline_at: float | None) -> Answer:
@@ -212,7 +206,7 @@ class BatchedModel:
 
     async def close(self) -> None:
         await self._batcher.close()
-        for lanes in self.lanes:
+        for lanes in (self._readers, self._computers, self._writers):
             await lanes.close()
 
 

@@ -1,6 +1,6 @@
 """From a model's folder to networks that are warm, and to what the worker announces of it.
 
-The same when a worker starts and when an engine is replaced. Blocks: it belongs on a thread. Refuses a network whose
+Blocks: it belongs on a thread. Refuses a network whose
 answers do not fit its description before anybody can ask it.
 """
 

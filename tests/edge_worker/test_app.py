@@ -11,7 +11,7 @@ import pytest
 
 from edge_worker import app
 from edge_worker.app import TokenSource, Worker
-from edge_worker.backends.base import Answer, BackendLost, ServedModel
+from edge_worker.backends.base import Answer, ServedModel
 from edge_worker.backends.settings import BackendSettings
 from edge_worker.config import ConfigError, WorkerConfig
 from edge_worker.health import Health
@@ -85,7 +85,7 @@ class Site:
             "max_body_bytes": 1 << 20, "drain_grace_s": 30.0, "health_socket": None, "log_format": "json",
             "log_level": "info",
         }  # fmt: skip
-        monkeypatch.setattr(app, "open_backend", lambda name, settings: backend)
+        monkeypatch.setattr(app, "open_apart", lambda *_: backend)
         monkeypatch.setattr(app, "GatewayLink", self._link)
         self.worker = Worker(WorkerConfig(**fields | changes))  # type: ignore[arg-type]
         self.run = asyncio.create_task(self.worker.run())
@@ -104,12 +104,11 @@ class Site:
         await until(lambda: self.worker._links and all(link.is_up for link in self.worker._links))
         return list(self.gateways.values())
 
-    async def stopped(self) -> bool:
+    async def stopped(self) -> None:
         self.worker.stop()
-        stopped = await self.run
+        await self.run
         for gateway in self.gateways.values():
             await gateway.ended()
-        return stopped
 
 
 def test_a_worker_serves_and_drains(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +124,7 @@ def test_a_worker_serves_and_drains(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not site.backend.is_closed
         site.backend.waiting[0].set_result(Answer(b"done"))
         assert (await gateway.answer(exchange))[1] == b"done"
-        assert await site.stopped()
+        await site.stopped()
         assert site.backend.is_closed
 
     run_bounded(main)
@@ -161,7 +160,7 @@ def test_gateways_share_the_slots(monkeypatch: pytest.MonkeyPatch) -> None:
         site.backend.waiting[1].set_result(Answer(b"second"))
         answers = {(await one.answer(first))[1], (await two.answer(second))[1]}
         assert answers == {b"first", b"second"}
-        assert await site.stopped()
+        await site.stopped()
 
     run_bounded(main)
 
@@ -184,7 +183,7 @@ def test_a_newer_token_reaches_every_gateway(monkeypatch: pytest.MonkeyPatch, tm
         assert site.tokens[2] == ("wss://g1/v1/tunnel", "token-2")
         assert len(two.all(TokenReceived)) == 1
         assert site.gateways["wss://g1/v1/tunnel"].all(TokenReceived) == []
-        assert await site.stopped()
+        await site.stopped()
 
     run_bounded(main)
 
@@ -205,7 +204,7 @@ def test_the_load_is_told_when_it_changes(monkeypatch: pytest.MonkeyPatch) -> No
         for waiting in (0, 1):
             await until(lambda waiting=waiting: len(site.backend.waiting) > waiting)  # type: ignore[misc]
             site.backend.waiting[waiting].set_result(Answer(b""))
-        assert await site.stopped()
+        await site.stopped()
 
     run_bounded(main)
 
@@ -220,7 +219,7 @@ def test_a_worker_without_a_good_model_stays_to_say_why(
         await site.up()
         (hello,) = [await helper for helper in site.helpers]
         assert [(model.name, model.failure) for model in hello.models] == [("m", "model.toml: no such file")]  # type: ignore[attr-defined]
-        assert await site.stopped()
+        await site.stopped()
 
     run_bounded(main)
     errors = [record.message for record in caplog.records if record.levelno == logging.ERROR]
@@ -228,7 +227,7 @@ def test_a_worker_without_a_good_model_stays_to_say_why(
 
 
 def test_stopping_while_models_load_is_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is dialled, and the run says that it never served."""
+    """Nothing is dialled."""
 
     async def main() -> None:
         backend = FakeBackend()
@@ -236,7 +235,7 @@ def test_stopping_while_models_load_is_at_once(monkeypatch: pytest.MonkeyPatch) 
         site = Site(monkeypatch, backend)
         await asyncio.sleep(5.0)
         began = site.loop.time()
-        assert await site.stopped() is False
+        await site.stopped()
         assert site.loop.time() == began
         assert site.tokens == []
 
@@ -263,7 +262,7 @@ def test_its_health_is_tunnel_and_model(monkeypatch: pytest.MonkeyPatch) -> None
         await asyncio.sleep(1.0)
         site.worker.stop()
         assert await site.worker._health() == Health(False, "draining")
-        assert await site.stopped()
+        await site.stopped()
 
     run_bounded(main)
 
@@ -280,7 +279,7 @@ def test_a_model_that_hangs_is_not_healthy(monkeypatch: pytest.MonkeyPatch) -> N
         site.backend.outcome = Answer(b"")
         assert (await site.worker._health()).is_ready
         assert site.backend.probes == ["m", "m"]
-        assert await site.stopped()
+        await site.stopped()
 
     run_bounded(main)
 
@@ -296,7 +295,7 @@ def test_an_answer_to_a_gateway_proves_the_model(monkeypatch: pytest.MonkeyPatch
         await gateway.answer(gateway.ask())
         assert (await site.worker._health()).is_ready
         assert site.backend.probes == []
-        assert await site.stopped()
+        await site.stopped()
 
     run_bounded(main)
 
@@ -313,34 +312,9 @@ def test_a_model_that_fails_while_it_serves_is_announced(monkeypatch: pytest.Mon
             for gateway in gateways:
                 await gateway.wait(ModelsChanged, models=(Model("m", "1", 1, failure),))
             assert (await site.worker._health()).is_ready == (not failure)
-        assert await site.stopped()
+        await site.stopped()
 
     run_bounded(main)
-
-
-def test_a_backend_that_needs_a_new_process_ends_this_one(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It drains first: what is in flight is answered. Then it ends with the reason, which the log has too."""
-
-    async def main() -> None:
-        site = Site(monkeypatch, FakeBackend())
-        (gateway,) = await site.up()
-        exchange = gateway.ask()
-        await until(lambda: site.backend.waiting)
-        site.backend.lose(BackendLost("m: 3 engines hang"))
-        await asyncio.sleep(2.0)
-        assert not site.backend.is_closed
-        site.backend.waiting[0].set_result(Answer(b"done"))
-        assert (await gateway.answer(exchange))[1] == b"done"
-        with pytest.raises(BackendLost, match="3 engines hang"):
-            await site.run
-        assert site.backend.is_closed
-        await gateway.ended()
-
-    run_bounded(main)
-    (line,) = [one for one in caplog.records if one.getMessage() == "leaving: only a new process can help"]
-    assert line.__dict__["reason"] == "m: 3 engines hang"
 
 
 def test_models_that_cannot_be_looked_for_are_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,12 +337,12 @@ def test_models_that_cannot_be_looked_for_are_a_mistake(monkeypatch: pytest.Monk
 def test_a_backend_that_cannot_be_opened_is_a_mistake(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """A missing library and a number out of range are told as configuration errors."""
 
-    def refuse(name: str, settings: BackendSettings) -> None:
+    def refuse(*_: object) -> None:
         raise error
 
     async def main() -> None:
         site = Site(monkeypatch, FakeBackend())
-        monkeypatch.setattr(app, "open_backend", refuse)
+        monkeypatch.setattr(app, "open_apart", refuse)
         with pytest.raises(ConfigError, match=str(error)):
             Worker(site.worker._config)
         await site.stopped()

@@ -49,7 +49,7 @@ def test_the_token_is_taken_out_of_the_environment(
 ) -> None:
     """Once it is read, neither a child process nor a dump of the environment has it."""
     monkeypatch.setenv("TOKEN", "secret")
-    monkeypatch.setattr("edge_worker.app.open_backend", lambda name, settings: int("no backend"))
+    monkeypatch.setattr("edge_worker.app.open_apart", lambda *_: int("no backend"))
     status, text = run(capsys, "connect", "--gateway", "g")
     assert status == 2
     assert "secret" not in text
@@ -72,18 +72,34 @@ def test_a_model_folder_that_cannot_be_read_is_a_mistake(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the backend finds out when it starts is a configuration error too."""
-    monkeypatch.setenv("TOKEN", "secret")
+    status, text = run_refusing(capsys, monkeypatch, ValueError("model-dir = '/x': two models are called digits"))
+    assert status == 2
+    assert "edge-worker: model-dir = '/x': two models are called digits" in text
+
+
+def test_an_engine_process_that_ends_while_it_loads_is_status_1(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The settings may be right: it is for a supervisor to start the worker again."""
+    status, text = run_refusing(capsys, monkeypatch, BackendLost("its engine process was ended by SIGKILL"))
+    assert status == 1
+    assert text.splitlines()[-1] == "edge-worker: its engine process was ended by SIGKILL"
+
+
+def run_refusing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> tuple[int, str]:
+    """`connect` with a backend that raises this when it starts."""
 
     class Backend:
         name = "fake"
 
         async def start(self) -> None:
-            raise ValueError("model-dir = '/x': two models are called digits")
+            raise error
 
-    monkeypatch.setattr("edge_worker.app.open_backend", lambda name, settings: Backend())
-    status, text = run(capsys, "connect", "--gateway", "g", "--backend", "echo")
-    assert status == 2
-    assert "edge-worker: model-dir = '/x': two models are called digits" in text
+    monkeypatch.setenv("TOKEN", "secret")
+    monkeypatch.setattr("edge_worker.app.open_apart", lambda *_: Backend())
+    return run(capsys, "connect", "--gateway", "g", "--backend", "echo")
 
 
 def test_a_place_to_listen_that_cannot_be_had_is_status_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -141,38 +157,11 @@ def test_work_left_undone_is_status_1(monkeypatch: pytest.MonkeyPatch, capsys: p
         def __init__(self, config: object) -> None:
             """Serves until it is told to stop, and is told at once."""
 
-        async def run(self) -> bool:
+        async def run(self) -> None:
             raise WorkUndone
 
     monkeypatch.setattr("edge_worker.serve.WorkerServer", Server)
     assert run(capsys, "serve", "--backend", "echo") == (1, "")
-
-
-@pytest.mark.parametrize(("outcome", "status"), [(False, 0), (BackendLost("m: 3 engines hang"), cli.EXIT_LOST)])
-async def test_threads_that_cannot_be_ended_are_not_waited_for(
-    outcome: bool | BackendLost, status: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A worker that was stopped while it loaded, and one that needs a new process, leave at once."""
-
-    class Server:
-        async def run(self) -> bool:
-            if isinstance(outcome, BackendLost):
-                raise outcome
-            return outcome
-
-        def stop(self) -> None:
-            raise AssertionError
-
-    class Left(BaseException):
-        pass
-
-    def leave(number: int) -> None:
-        assert number == status
-        raise Left
-
-    monkeypatch.setattr(cli.os, "_exit", leave)
-    with pytest.raises(Left):
-        await cli._until_signalled(Server())
 
 
 def test_files_are_classified_on_this_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

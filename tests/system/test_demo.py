@@ -160,7 +160,7 @@ def test_the_curl_line_works_until_ctrl_c(start: Callable[..., Demo]) -> None:
     )
     assert answer.returncode == 0, answer.stderr + answer.stdout
     assert json.loads(answer.stdout)["predictions"][0]["label"] == "7"
-    assert len(demo.processes()) == 4, "the demo, the gateway and two workers"
+    assert len(demo.processes()) == 6, "the demo, the gateway, and two workers with an engine process each"
     demo.interrupt()
     assert demo.wait() == 0, demo.output
     assert "nothing is left running" in demo.output

@@ -1,0 +1,141 @@
+"""Inside the engine process: opens the backend that it is told, and answers its worker until that has no more use for
+it. It never outlives its worker: where the stream ends, so does the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import socket
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from edge_worker.backends.base import Answer, Backend, BackendFailed, BackendLost, BadInput, NotReady, ServedModel
+from edge_worker.backends.engine_process.messages import (
+    Kind,
+    Message,
+    answer,
+    call_of,
+    failure,
+    models,
+    settings_of,
+)
+from edge_worker.backends.engine_process.stream import MessageStream, open_stream
+from edge_worker.backends.settings import BackendSettings
+
+ALIVE_S = 1.0
+"""Seconds between two signs of life: they come from the event loop, and stop when Python's lock is not let go."""
+
+OpenBackend = Callable[[str, BackendSettings], Backend]
+
+log = logging.getLogger("edge_worker.engine_process")
+
+
+class EngineServer:
+    """One backend behind one stream."""
+
+    def __init__(self, open_backend: OpenBackend) -> None:
+        self._open_backend = open_backend
+        self._backend: Backend | None = None
+        self._stream: MessageStream
+        self._calls: dict[int, asyncio.Task[None]] = {}
+        self._others: set[asyncio.Task[None]] = set()
+        self._is_over = asyncio.Event()
+
+    async def run(self, end: socket.socket) -> None:
+        """Until the worker closes the stream, or has died. A model may still be loading on a thread then."""
+        self._stream = await open_stream(end, self._on_message, lambda _: self._is_over.set())
+        self._do(self._say_alive())
+        try:
+            await self._is_over.wait()
+        finally:
+            tasks = [*self._calls.values(), *self._others]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._stream.close()
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:  # Any: what a coroutine is sent is nobody's business
+        task = asyncio.create_task(work)
+        self._others.add(task)
+        task.add_done_callback(self._others.discard)
+
+    def _on_message(self, message: Message) -> None:
+        match message.kind:
+            case Kind.CALL:
+                self._begin(message, self._answer(message))
+            case Kind.PROBE:
+                self._begin(message, self._probe(message))
+            case Kind.CANCEL:
+                if (task := self._calls.get(message.fields["call"])) is not None:
+                    task.cancel()
+            case Kind.START:
+                self._do(self._serve(message))
+            case Kind.CLOSE:
+                self._do(self._close())
+            case _:
+                log.error("a message for a worker", extra={"kind": message.kind})
+
+    # --- calls --------------------------------------------------------------------------------------------------------
+
+    def _begin(self, message: Message, asking: Coroutine[Any, Any, Answer]) -> None:
+        number = message.fields["call"]
+        task = asyncio.create_task(self._reply(number, asking))
+        self._calls[number] = task
+        task.add_done_callback(lambda _: self._calls.pop(number))
+
+    async def _answer(self, message: Message) -> Answer:
+        return await self._loaded.answer(call_of(message))
+
+    async def _probe(self, message: Message) -> Answer:
+        return await self._loaded.probe(message.fields["model"])
+
+    @property
+    def _loaded(self) -> Backend:
+        if self._backend is None:
+            raise NotReady("its models are being loaded")
+        return self._backend
+
+    async def _reply(self, number: int, asking: Coroutine[Any, Any, Answer]) -> None:
+        try:
+            reply = answer(number, await asking)
+        except (BadInput, BackendFailed, NotReady) as error:
+            reply = failure(number, error)
+        except Exception:  # a backend's bug costs one call, not the process
+            log.exception("backend raised what it must not")
+            reply = failure(number, BackendFailed("the engine failed; the worker's log says why"))
+        self._stream.send(reply)
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def _serve(self, message: Message) -> None:
+        """Loads, and watches."""
+        try:
+            backend = self._open_backend(message.fields["backend"], settings_of(message))
+            served = await backend.start()
+            gc.collect()
+            gc.freeze()  # libraries and models stay: no collection need hold Python's lock to look at them
+            self._backend = backend
+            self._say_models(served)
+            await backend.watch(self._say_models)
+        except BackendLost as error:
+            self._stream.send(Message(Kind.LOST, {"text": str(error)}))
+        except (ValueError, ImportError) as error:
+            self._stream.send(Message(Kind.UNUSABLE, {"text": str(error)}))
+        except Exception:  # a backend's bug ends this process, and the worker starts another
+            log.exception("backend raised what it must not")
+            self._is_over.set()
+
+    def _say_models(self, served: Sequence[ServedModel]) -> None:
+        self._stream.send(models(served))
+
+    async def _say_alive(self) -> None:
+        while True:
+            self._stream.send(Message(Kind.ALIVE))
+            await asyncio.sleep(ALIVE_S)
+
+    async def _close(self) -> None:
+        if self._backend is not None:
+            await self._backend.close()
+        self._is_over.set()
