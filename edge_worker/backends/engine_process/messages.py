@@ -28,6 +28,7 @@ MAX_BODY_BYTES = 1 << 31
 """Over the largest picture that a worker can be told to take, and the numbers of 256 pictures of a million classes."""
 
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_from_json = json.JSONDecoder().decode
 
 
 class Kind(StrEnum):
@@ -105,7 +106,7 @@ class Decoder:
     def _message(self, whole: bytes, head_bytes: int, body_bytes: int) -> Message:
         begins = _LENGTHS.size + head_bytes
         try:
-            fields = json.loads(whole[_LENGTHS.size : begins])
+            fields = _from_json(whole[_LENGTHS.size : begins].decode())
             kind = Kind(fields.pop("kind"))
         except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
             raise MalformedMessage(f"a message that is no JSON object of a known kind: {error}") from error
