@@ -17,7 +17,7 @@ class MessageStream(asyncio.Protocol):
     """One end."""
 
     def __init__(self, on_message: Callable[[Message], None], on_end: Callable[[str], None]) -> None:
-        """`on_end` is called once, with the reason: '' when the other end has closed."""
+        """`on_end` is called once: with '' when the other end has closed, or with what made no sense."""
         self._on_message = on_message
         self._on_end = on_end
         self._decoder = Decoder()
@@ -47,7 +47,9 @@ class MessageStream(asyncio.Protocol):
             self._end(f"{type(error).__name__}: {error}")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end("" if exc is None else str(exc))
+        self._end(
+            ""
+        )  # an end that is closed with something unread is an error here, and means no more than one without
 
     def _end(self, reason: str) -> None:
         transport, self._transport = self._transport, None
