@@ -6,7 +6,9 @@ The line is short by design: jobs wait at the gateway, where they can still go t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from edge_worker.backends.base import ServedModel
 
 MAX_WAITING = 64
 """Calls that may wait for one model here. A gateway sends a few ahead of the slots to hide the round trip; several
@@ -62,3 +64,10 @@ class Admission:
 
 Admissions = Mapping[str, Admission]
 """By model name."""
+
+
+def admit(admissions: dict[str, Admission], models: Iterable[ServedModel]) -> None:
+    """Slots for each model that can be served and has none yet: one may be mended while its worker runs."""
+    for model in models:
+        if not model.failure and model.name not in admissions:
+            admissions[model.name] = Admission(model.slots, model.ahead)

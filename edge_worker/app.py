@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edge_worker.admission import Admission
+from edge_worker.admission import Admission, admit
 from edge_worker.backends.base import Backend, ServedModel
 from edge_worker.backends.factory import open_apart, open_forwarder
 from edge_worker.backends.forwarding import Forwarder
@@ -132,12 +132,14 @@ class Worker:
             runner = ForwardRunner(self._backend, self._admissions)
             runner.update(models)
             return runner
-        self._admissions = {model.name: Admission(model.slots, model.ahead) for model in models if not model.failure}
+        admit(self._admissions, models)
         return Readiness(ExchangeRunner(self._backend, self._admissions), models)
 
     def _changed(self, models: Sequence[ServedModel]) -> None:
         if isinstance(self._backend, Forwarder):  # the others have said it themselves, with more to say
             announce(models)
+        else:
+            admit(self._admissions, models)
         if self._runner is not None:
             self._runner.update(models)
         for link in self._links:

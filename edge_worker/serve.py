@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_worker.admission import Admission
+from edge_worker.admission import Admission, admit
 from edge_worker.backends.base import Backend, ServedModel
 from edge_worker.backends.factory import open_apart
 from edge_worker.config import CannotListen, ConfigError, ServeConfig
@@ -57,7 +57,8 @@ class WorkerServer:
         announce(models)
         if all(model.failure for model in models):
             raise ConfigError("model: none can be served; the reasons are above")
-        admissions = {model.name: Admission(model.slots, model.ahead) for model in models if not model.failure}
+        admissions: dict[str, Admission] = {}
+        admit(admissions, models)
         readiness = Readiness(ExchangeRunner(self._backend, admissions), models)
         inference = Inference(readiness, models, self._config.max_body_bytes)
         exchanges = Exchanges(inference, readiness, models)
@@ -65,6 +66,7 @@ class WorkerServer:
         self._readiness = readiness
 
         def changed(models: Sequence[ServedModel]) -> None:
+            admit(admissions, models)
             readiness.update(models)
             inference.update(models)
             exchanges.update(models)

@@ -317,6 +317,22 @@ def test_a_model_that_fails_while_it_serves_is_announced(monkeypatch: pytest.Mon
     run_bounded(main)
 
 
+def test_a_model_that_is_mended_while_it_serves_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new engine process may load what the first one could not: its file is there by now."""
+
+    async def main() -> None:
+        site = Site(monkeypatch, FakeBackend(Answer(b"done"), [ServedModel("m", "", 1, "no such file")]))
+        (gateway,) = await site.up()
+        await until(lambda: site.backend.changed)
+        assert site.backend.changed is not None
+        site.backend.changed([ServedModel("m", "1", 1)])
+        assert (await gateway.answer(gateway.ask()))[1] == b"done"
+        assert await site.worker._health() == Health(True, "ready: m; 1 of 1 tunnels open")
+        await site.stopped()
+
+    run_bounded(main)
+
+
 def test_models_that_cannot_be_looked_for_are_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the backend refuses when it starts is a ConfigError, before anything is dialled."""
 

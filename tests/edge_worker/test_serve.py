@@ -89,6 +89,28 @@ async def test_a_model_that_fails_while_it_serves_is_refused(
     await running
 
 
+async def test_a_model_that_is_mended_while_it_serves_is_served(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A new engine process may load what the first one could not: its file is there by now."""
+    caplog.set_level(logging.INFO)
+    broken = ServedModel("late", "", 1, failure="no such file")
+    backend = FakeBackend(ANSWER, [ServedModel("m", "1", 1), broken])
+    server = made(monkeypatch, backend)
+    running = asyncio.create_task(server.run())
+    await until(lambda: said(caplog, "serving") and backend.changed)
+    assert backend.changed is not None
+    url = f"http://127.0.0.1:{vars(said(caplog, 'serving')[0])['port']}/inference/late"
+    async with aiohttp.ClientSession() as session:
+        async with session.post(url, data=b"x") as answer:
+            assert answer.status == 503
+        backend.changed([ServedModel("m", "1", 1), ServedModel("late", "1", 1)])
+        async with session.post(url, data=b"x") as answer:
+            assert answer.status == 200
+    server.stop()
+    await running
+
+
 async def test_work_that_outlasts_the_grace_is_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
