@@ -32,7 +32,15 @@ sys.exit(start.run(main))
 
 
 def run(text: str, output: int = subprocess.DEVNULL, *, is_ignored: bool = False) -> subprocess.CompletedProcess[str]:
-    """A program of this text. `is_ignored`: whether it is started with Ctrl-C ignored, as in a script's background."""
+    """A program of this text. `is_ignored`: whether it is started with Ctrl-C ignored, as in a script's background. The
+    other signals end it, also where the tests were started by nohup, which ignores SIGHUP."""
+
+    def signals() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        if is_ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
     return subprocess.run(
         [sys.executable, "-c", f"import os, signal, sys\nfrom bench import start\n{text}"],
         cwd=BENCH.parent,
@@ -42,7 +50,7 @@ def run(text: str, output: int = subprocess.DEVNULL, *, is_ignored: bool = False
         text=True,
         timeout=60,
         check=False,
-        preexec_fn=(lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if is_ignored else None,
+        preexec_fn=signals,
     )
 
 
