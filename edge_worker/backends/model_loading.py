@@ -1,7 +1,6 @@
 """From a model's folder to networks that are warm, and to what the worker announces of it.
 
-Blocks: it belongs on a thread. Refuses a network whose
-answers do not fit its description before anybody can ask it.
+Blocks: it belongs on a thread. Refuses a network whose answers do not fit its description before anybody can ask it.
 """
 
 from __future__ import annotations

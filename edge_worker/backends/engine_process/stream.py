@@ -47,9 +47,7 @@ class MessageStream(asyncio.Protocol):
             self._end(f"{type(error).__name__}: {error}")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end(
-            ""
-        )  # an end that is closed with something unread is an error here, and means no more than one without
+        self._end("")  # where something was left unread the system calls it an error, which means no more
 
     def _end(self, reason: str) -> None:
         transport, self._transport = self._transport, None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -17,6 +17,7 @@ from edge_worker.backends.settings import BackendSettings
 from edge_worker.backoff import Backoff
 from tests.support.engine_pair import LoopSpawn
 from tests.support.fake_backend import FakeBackend
+from tests.support.worker_http import until
 
 WAIT_S = 30.0
 """Ends a test that would hang; nothing waits that long."""
@@ -77,12 +78,6 @@ async def site(*backends: FakeBackend | Exception) -> AsyncIterator[Site]:
             made.watching.cancel()
             await asyncio.wait((made.watching,))
             await made.backend.close()
-
-
-async def until(is_so: Callable[[], object]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not is_so():
-            await asyncio.sleep(0)
 
 
 async def test_calls_and_probes_go_to_the_engine_process() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -16,6 +16,7 @@ from edge_worker.backends.engine_process.process import EngineProcess
 from edge_worker.backends.settings import BackendSettings
 from tests.support.engine_pair import LoopSpawn
 from tests.support.fake_backend import FakeBackend
+from tests.support.worker_http import until
 
 WAIT_S = 30.0
 """Ends a test that would hang; nothing waits that long."""
@@ -46,12 +47,6 @@ async def running(backend: FakeBackend) -> AsyncIterator[Pair]:
             yield pair
         finally:
             await pair.engine.kill()
-
-
-async def until(is_so: Callable[[], object]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not is_so():
-            await asyncio.sleep(0)
 
 
 async def test_it_is_told_what_to_load_and_says_what_it_loaded() -> None:
