@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 
 class BadInput(Exception):
@@ -101,6 +101,34 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Releases threads and engines. Called once; no call is in flight then."""
+
+
+class Work(Protocol):
+    """One call on its way to a thread of a backend."""
+
+    def begin(self) -> None:
+        """Has it wait for a thread. From any thread, once."""
+
+    def claim(self) -> bool:
+        """True when it has not begun; then it never will, and nothing is told."""
+
+
+Tell = Callable[[Any, BaseException | None], None]
+"""Takes what a work returned (hence Any), or what it raised. Called on the thread that did it, or on the event loop
+where it is given up or refused."""
+
+
+@runtime_checkable
+class ThreadedBackend(Protocol):
+    """One whose threads can take calls with no event loop in between."""
+
+    @property
+    def is_threaded(self) -> bool:
+        """Whether that is so for every model that it has loaded."""
+
+    def work(self, call: Call, tell: Tell) -> Work | None:
+        """On any thread. Raises BadInput or NotReady; what `answer` returns or raises besides is told. None for a call
+        that needs the event loop: `answer` takes it."""
 
 
 @runtime_checkable

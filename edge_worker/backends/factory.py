@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import re
+from collections.abc import Callable
+from queue import SimpleQueue
 
 from edge_worker.backends.base import Backend
 from edge_worker.backends.engine_process.backend import EngineProcessBackend
@@ -12,6 +14,7 @@ from edge_worker.backends.engine_process.messages import start
 from edge_worker.backends.engine_process.spawn import spawner
 from edge_worker.backends.forwarding import Forwarder
 from edge_worker.backends.http.address import UpstreamSettings
+from edge_worker.backends.lanes import Source
 from edge_worker.backends.settings import BackendSettings
 from edge_worker.backoff import Backoff
 
@@ -21,15 +24,16 @@ DEVICE = re.compile(r"auto|cpu|gpu:[0-9]{1,3}")
 _TENSORFLOW_COMMAND = "pip install '.[worker,opencv,tensorflow]'"
 
 
-def open_backend(name: str, settings: BackendSettings) -> Backend:
-    """A backend that has not started. Raises ValueError for a name or number that is not allowed, ImportError with
-    the command to install what is missing."""
+def open_backend(name: str, settings: BackendSettings, make_source: Callable[[], Source] = SimpleQueue) -> Backend:
+    """A backend that has not started; `make_source` is for its threads. Raises ValueError for a name or number that is
+    not allowed, ImportError with the command to install what is missing."""
     _check(name, settings)
     if name == "echo":
         from edge_worker.backends.echo import EchoBackend
 
         return EchoBackend(settings)
-    return _open_opencv(settings) if name == "opencv_dnn" else _open_tensorflow(settings)
+    opened = _open_opencv if name == "opencv_dnn" else _open_tensorflow
+    return opened(settings, make_source)
 
 
 def open_apart(name: str, settings: BackendSettings, log_format: str, log_level: str) -> Backend:
@@ -72,7 +76,7 @@ def open_forwarder(settings: UpstreamSettings) -> Forwarder:
     return HttpBackend(settings)
 
 
-def _open_opencv(settings: BackendSettings) -> Backend:
+def _open_opencv(settings: BackendSettings, make_source: Callable[[], Source]) -> Backend:
     try:
         from edge_worker.backends.image_backend import ImageBackend
         from edge_worker.backends.opencv_dnn import OpenCVLoader
@@ -80,10 +84,10 @@ def _open_opencv(settings: BackendSettings) -> Backend:
         if error.name not in ("cv2", "numpy"):
             raise
         raise ImportError("the backend opencv_dnn needs OpenCV: pip install '.[worker,opencv]'") from error
-    return ImageBackend(OpenCVLoader(), settings, _threads(settings))
+    return ImageBackend(OpenCVLoader(), settings, _threads(settings), make_source)
 
 
-def _open_tensorflow(settings: BackendSettings) -> Backend:
+def _open_tensorflow(settings: BackendSettings, make_source: Callable[[], Source]) -> Backend:
     said: list[str] = []
     try:
         from edge_worker.backends.image_backend import ImageBackend
@@ -95,7 +99,7 @@ def _open_tensorflow(settings: BackendSettings) -> Backend:
         if error.name not in ("cv2", "numpy", "tensorflow"):
             raise
         raise ImportError(f"the backend tensorflow needs {error.name}: {_TENSORFLOW_COMMAND}") from error
-    return ImageBackend(TensorFlowLoader(settings, said), settings, _threads(settings))
+    return ImageBackend(TensorFlowLoader(settings, said), settings, _threads(settings), make_source)
 
 
 def _threads(settings: BackendSettings) -> int:

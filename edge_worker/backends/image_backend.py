@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import queue
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from edge_worker.backends.base import Answer, BackendLost, BadInput, Call, Changed, NotReady, ServedModel
+from edge_worker.backends.base import Answer, BackendLost, BadInput, Call, Changed, NotReady, ServedModel, Tell
 from edge_worker.backends.engine import EngineLoader
 from edge_worker.backends.image import quiet_decoders
-from edge_worker.backends.lanes import Lanes, LoopClock
+from edge_worker.backends.lanes import Lanes, LoopClock, Source, Work
 from edge_worker.backends.loaded_model import BatchedModel, LoadedModel, SingleModel, Steps
 from edge_worker.backends.model_loading import LOAD_FAILURES, ModelLoading
 from edge_worker.backends.question import Question, read_question
@@ -24,6 +25,8 @@ from edge_worker.batcher import Clock
 from edge_worker.fine_clock import FineClock
 from edge_worker.models.registry import FoundModel
 
+MakeSource = Callable[[], Source]
+
 log = logging.getLogger("edge_worker.image")
 
 
@@ -31,12 +34,19 @@ class ImageBackend:
     """Serves every model of its folders with one engine."""
 
     def __init__(
-        self, loader: EngineLoader, settings: BackendSettings, threads: int, limit_clock: Clock | None = None
+        self,
+        loader: EngineLoader,
+        settings: BackendSettings,
+        threads: int,
+        make_source: MakeSource = queue.SimpleQueue,
+        limit_clock: Clock | None = None,
     ) -> None:
-        """`threads` is for one inference. `limit_clock` is what a call's limit is measured by; None: the loop's."""
+        """`threads` is for one inference. `make_source` is asked, for each model that makes no batches, where its
+        threads find calls. `limit_clock` is what a call's limit is measured by; None: the loop's."""
         self.name = loader.name
         self._loading = ModelLoading(loader, settings, threads)
         self._limit_s = settings.engine_limit_s
+        self._make_source = make_source
         self._limit_clock = limit_clock or LoopClock()
         self._batch_clock: FineClock | None = None
         self._served: dict[str, ServedModel] = {}
@@ -79,11 +89,11 @@ class ImageBackend:
             self._batch_clock = self._batch_clock or FineClock(asyncio.get_running_loop())
             self._models[found.name] = BatchedModel(steps, self._make_lanes, rule, self._batch_clock)
         else:
-            self._models[found.name] = SingleModel(steps, self._make_lanes)
+            self._models[found.name] = SingleModel(steps, self._make_lanes, self._make_source())
 
-    def _make_lanes(self, model: str, work: str, count: int) -> Lanes:
+    def _make_lanes(self, model: str, work: str, count: int, source: Source | None = None, /) -> Lanes:
         name = f"{model}-{work}"
-        return Lanes(name, count, self._limit_s, self._limit_clock, lambda: self._give_up(model))
+        return Lanes(name, count, self._limit_s, self._limit_clock, lambda: self._give_up(model), source)
 
     async def close(self) -> None:
         """Waits for the threads and lets the networks go."""
@@ -99,6 +109,16 @@ class ImageBackend:
         """Raises BadInput, BackendFailed or NotReady."""
         model = self._ready(call.model)
         return await model.run(call.body, read_question(call, model.spec), call.deadline_at)
+
+    @property
+    def is_threaded(self) -> bool:
+        """See `ThreadedBackend`."""
+        return all(isinstance(model, SingleModel) for model in self._models.values())
+
+    def work(self, call: Call, tell: Tell) -> Work | None:
+        """See `ThreadedBackend`."""
+        model = self._ready(call.model)
+        return model.work(call.body, read_question(call, model.spec), tell)
 
     async def probe(self, model: str) -> Answer:
         """A picture of the input's size, made here, goes the whole way."""

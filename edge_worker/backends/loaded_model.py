@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 
 from edge_worker.backends.answers import to_answer
-from edge_worker.backends.base import Answer, BackendFailed, BadInput, NotReady
+from edge_worker.backends.base import Answer, BackendFailed, BadInput, NotReady, Tell
 from edge_worker.backends.engine import Engine
 from edge_worker.backends.image import decode_image
-from edge_worker.backends.lanes import Lanes
+from edge_worker.backends.lanes import Lanes, Source, Work
 from edge_worker.backends.preprocess import Batch, from_tensor, to_batch, to_probabilities
 from edge_worker.backends.question import Question
 from edge_worker.batch_rules import BatchRule
@@ -31,8 +31,11 @@ from edge_worker.batcher import Batched, Batcher, Clock
 from edge_worker.models.spec import ModelSpec
 
 Body = bytes | memoryview
-MakeLanes = Callable[[str, str, int], Lanes]
-"""From the model's name, the work's, and a number of threads."""
+
+
+class MakeLanes(Protocol):
+    def __call__(self, model: str, work: str, count: int, source: Source | None = None, /) -> Lanes:
+        """From the model's name, the work's, and a number of threads."""
 
 
 class LoadedModel(Protocol):
@@ -44,6 +47,9 @@ class LoadedModel(Protocol):
 
     async def run(self, body: Body, question: Question, deadline_at: float | None) -> Answer:
         """Raises BadInput, BackendFailed or NotReady."""
+
+    def work(self, body: Body, question: Question, tell: Tell) -> Work | None:
+        """See `ThreadedBackend`."""
 
     async def close(self) -> None:
         """Waits for the threads and lets the networks go."""
@@ -104,10 +110,11 @@ class Steps:
 class SingleModel:
     """Without batching: as many threads as networks."""
 
-    def __init__(self, steps: Steps, make_lanes: MakeLanes) -> None:
+    def __init__(self, steps: Steps, make_lanes: MakeLanes, source: Source) -> None:
+        """`source` is where its threads find their calls."""
         self._steps = steps
         self.spec, self.sample = steps.spec, sample_picture(steps.spec)
-        self._threads = make_lanes(self.spec.name, "call", steps.networks)
+        self._threads = make_lanes(self.spec.name, "call", steps.networks, source)
 
     async def run(self, body: Body, question: Question, deadline_at: float | None) -> Answer:
         """The deadline is for whoever waits here: what a thread has begun it ends."""
@@ -115,6 +122,12 @@ class SingleModel:
             return await self._run_rows(body, question)
         answer: Answer = await self._threads.run(self.run_here, body, question)
         return answer
+
+    def work(self, body: Body, question: Question, tell: Tell) -> Work | None:
+        """See `ThreadedBackend`."""
+        if question.tensor_rows > 1:
+            return None
+        return Work(self._threads, lambda: self.run_here(body, question), tell)
 
     def run_here(self, body: Body, question: Question) -> Answer:
         """One picture on the calling thread. Raises BadInput or BackendFailed."""
@@ -163,6 +176,10 @@ class BatchedModel:
         answer, write_s = await self._writers.run(self._write, done, question)
         steps_s = {**read_s, "batch_wait": waited_s, "inference": computed_s, **write_s}
         return replace(answer, durations_s=steps_s)
+
+    def work(self, body: Body, question: Question, tell: Tell) -> Work | None:
+        """Calls meet each other on the event loop."""
+        return None
 
     async def _rows(self, batch: Batch, deadline_at: float | None) -> Sequence[Batched[Batch]]:
         """Each picture waits in the line for itself, and shares a batch with whoever is there."""

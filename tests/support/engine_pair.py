@@ -9,14 +9,16 @@ import socket
 from collections.abc import Callable
 
 from edge_worker.backends.base import Backend
-from edge_worker.backends.engine_process.server import EngineServer
+from edge_worker.backends.engine_process.server import EngineServer, OpenBackend
+from edge_worker.backends.factory import open_backend
+from edge_worker.backends.lanes import Source
 from edge_worker.backends.settings import BackendSettings
 
 
 class LoopChild:
     """Fits `spawn.Child`."""
 
-    def __init__(self, end: socket.socket, open_backend: Callable[[str, BackendSettings], Backend]) -> None:
+    def __init__(self, end: socket.socket, open_backend: OpenBackend) -> None:
         self.server = EngineServer(open_backend)
         self._end = end
         self._status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -51,7 +53,8 @@ class LoopChild:
 
 
 class LoopSpawn:
-    """Fits `spawn.Spawn`. `backends` are opened one after the other; what is an exception is raised then."""
+    """Fits `spawn.Spawn`. `backends` are opened one after the other, and after them what is asked for; what is an
+    exception is raised."""
 
     def __init__(self, *backends: Backend | Exception) -> None:
         self._backends = list(backends)
@@ -65,8 +68,10 @@ class LoopSpawn:
         self.children.append(LoopChild(end.dup(), self._open))
         return self.children[-1]
 
-    def _open(self, name: str, settings: BackendSettings) -> Backend:
+    def _open(self, name: str, settings: BackendSettings, make_source: Callable[[], Source]) -> Backend:
         self.opened.append((name, settings))
+        if not self._backends:
+            return open_backend(name, settings, make_source)
         backend = self._backends.pop(0)
         if isinstance(backend, Exception):
             raise backend

@@ -6,8 +6,6 @@ The program that a worker starts in the place of its own; see troubled_worker.py
 from __future__ import annotations
 
 import ctypes
-import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -33,7 +31,7 @@ HANGS, CRASHES, HOLDS_THE_LOCK = 77, 99, 121
 
 TROUBLES: Mapping[int, Callable[[], object]] = {
     HANGS: lambda: threading.Event().wait(),
-    CRASHES: lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    CRASHES: lambda: ctypes.string_at(0),
     HOLDS_THE_LOCK: lambda: ctypes.PyDLL(None).pause(),  # a PyDLL does not let go of Python's lock
 }
 """By the grey that brings it about."""

@@ -11,7 +11,18 @@ import socket
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from edge_worker.backends.base import Answer, Backend, BackendFailed, BackendLost, BadInput, NotReady, ServedModel
+from edge_worker.backends.base import (
+    Answer,
+    Backend,
+    BackendFailed,
+    BackendLost,
+    BadInput,
+    NotReady,
+    ServedModel,
+    ThreadedBackend,
+    Work,
+)
+from edge_worker.backends.engine_process.desk import Desk, Line
 from edge_worker.backends.engine_process.messages import (
     Kind,
     Message,
@@ -21,13 +32,12 @@ from edge_worker.backends.engine_process.messages import (
     models,
     settings_of,
 )
-from edge_worker.backends.engine_process.stream import MessageStream, open_stream
 from edge_worker.backends.settings import BackendSettings
 
 ALIVE_S = 1.0
 """Seconds between two signs of life: they come from the event loop, and stop when Python's lock is not let go."""
 
-OpenBackend = Callable[[str, BackendSettings], Backend]
+OpenBackend = Callable[[str, BackendSettings, Callable[[], Line]], Backend]
 
 log = logging.getLogger("edge_worker.engine_process")
 
@@ -38,14 +48,19 @@ class EngineServer:
     def __init__(self, open_backend: OpenBackend) -> None:
         self._open_backend = open_backend
         self._backend: Backend | None = None
-        self._stream: MessageStream
+        self._threaded: ThreadedBackend | None = None
+        """The same, when its threads take calls themselves."""
+        self._desk: Desk
+        self._works: dict[int, Work] = {}
+        """Calls that its threads have taken, or will."""
         self._calls: dict[int, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[None]] = set()
         self._is_over = asyncio.Event()
 
     async def run(self, end: socket.socket) -> None:
         """Until the worker closes the stream, or has died. A model may still be loading on a thread then."""
-        self._stream = await open_stream(end, self._on_message, lambda _: self._is_over.set())
+        self._desk = Desk(end, self._take, self._on_message, lambda _: self._is_over.set())
+        self._desk.open()
         self._do(self._say_alive())
         try:
             await self._is_over.wait()
@@ -54,7 +69,7 @@ class EngineServer:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._stream.close()
+            self._desk.close()
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:  # Any: what a coroutine is sent is nobody's business
         task = asyncio.create_task(work)
@@ -77,11 +92,42 @@ class EngineServer:
             case _:
                 log.error("a message for a worker", extra={"kind": message.kind})
 
-    # --- calls --------------------------------------------------------------------------------------------------------
+    # --- calls that its threads take, on whichever thread -------------------------------------------------------------
+
+    def _take(self, message: Message) -> bool:
+        """False for what needs the event loop."""
+        match message.kind:
+            case Kind.CALL if self._threaded is not None:
+                return self._give(self._threaded, message)
+            case Kind.CANCEL if (work := self._works.get(message.fields["call"])) is not None:
+                if work.claim():
+                    del self._works[message.fields["call"]]
+                return True
+        return False
+
+    def _give(self, backend: ThreadedBackend, message: Message) -> bool:
+        number = message.fields["call"]
+
+        def tell(outcome: Answer | None, error: BaseException | None) -> None:
+            self._works.pop(number, None)
+            self._desk.send(_reply(number, outcome, error))
+
+        try:
+            work = backend.work(call_of(message), tell)
+        except (BadInput, NotReady) as error:
+            tell(None, error)
+            return True
+        if work is None:
+            return False
+        self._works[number] = work
+        work.begin()
+        return True
+
+    # --- calls of the event loop --------------------------------------------------------------------------------------
 
     def _begin(self, message: Message, asking: Coroutine[Any, Any, Answer]) -> None:
         number = message.fields["call"]
-        task = asyncio.create_task(self._reply(number, asking))
+        task = asyncio.create_task(self._run(number, asking))
         self._calls[number] = task
         task.add_done_callback(lambda _: self._calls.pop(number))
 
@@ -97,45 +143,60 @@ class EngineServer:
             raise NotReady("its models are being loaded")
         return self._backend
 
-    async def _reply(self, number: int, asking: Coroutine[Any, Any, Answer]) -> None:
+    async def _run(self, number: int, asking: Coroutine[Any, Any, Answer]) -> None:
         try:
-            reply = answer(number, await asking)
-        except (BadInput, BackendFailed, NotReady) as error:
-            reply = failure(number, error)
-        except Exception:  # a backend's bug costs one call, not the process
-            log.exception("backend raised what it must not")
-            reply = failure(number, BackendFailed("the engine failed; the worker's log says why"))
-        self._stream.send(reply)
+            reply = _reply(number, await asking, None)
+        except Exception as error:
+            reply = _reply(number, None, error)
+        self._desk.send(reply)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
     async def _serve(self, message: Message) -> None:
         """Loads, and watches."""
         try:
-            backend = self._open_backend(message.fields["backend"], settings_of(message))
+            backend = self._open_backend(message.fields["backend"], settings_of(message), self._desk.line)
             served = await backend.start()
             gc.collect()
             gc.freeze()  # libraries and models stay: no collection need hold Python's lock to look at them
             self._backend = backend
+            if isinstance(backend, ThreadedBackend) and backend.is_threaded:
+                self._threaded = backend
+                self._desk.share(True)
             self._say_models(served)
             await backend.watch(self._say_models)
         except BackendLost as error:
-            self._stream.send(Message(Kind.LOST, {"text": str(error)}))
+            self._desk.share(False)  # threads that hang read nothing
+            self._desk.send(Message(Kind.LOST, {"text": str(error)}))
         except (ValueError, ImportError) as error:
-            self._stream.send(Message(Kind.UNUSABLE, {"text": str(error)}))
+            self._desk.send(Message(Kind.UNUSABLE, {"text": str(error)}))
         except Exception:  # a backend's bug ends this process, and the worker starts another
             log.exception("backend raised what it must not")
             self._is_over.set()
 
     def _say_models(self, served: Sequence[ServedModel]) -> None:
-        self._stream.send(models(served))
+        self._desk.send(models(served))
 
     async def _say_alive(self) -> None:
         while True:
-            self._stream.send(Message(Kind.ALIVE))
+            self._desk.send(Message(Kind.ALIVE))
+            self._desk.poll()
             await asyncio.sleep(ALIVE_S)
 
     async def _close(self) -> None:
+        self._desk.share(False)
         if self._backend is not None:
             await self._backend.close()
         self._is_over.set()
+
+
+def _reply(number: int, outcome: Answer | None, error: BaseException | None) -> Message:
+    """An answer, or why there is none."""
+    match error:
+        case None:
+            assert outcome is not None
+            return answer(number, outcome)
+        case BadInput() | BackendFailed() | NotReady():
+            return failure(number, error)
+    log.error("backend raised what it must not", exc_info=error)  # its bug costs one call, not the process
+    return failure(number, BackendFailed("the engine failed; the worker's log says why"))

@@ -1,4 +1,4 @@
-"""Messages over a socket: the one file that knows how they travel. The same at both ends.
+"""The worker's end of the messages to and from an engine process, on a socket. The other end: desk.py.
 
 Nothing slows a sender down: what may be on the way is bounded by who asks, as many calls as there are slots.
 """
