@@ -28,7 +28,8 @@ MAX_BODY_BYTES = 1 << 31
 """Over the largest picture that a worker can be told to take, and the numbers of 256 pictures of a million classes."""
 
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_from_json = json.JSONDecoder().decode
+_from_json = json.JSONDecoder().raw_decode
+"""What a text begins with, and where that ends."""
 
 
 class Kind(StrEnum):
@@ -50,6 +51,9 @@ class Kind(StrEnum):
     ANSWER = "answer"
     FAILURE = "failure"
     ALIVE = "alive"
+
+
+_KINDS = {kind.value: kind for kind in Kind}
 
 
 class MalformedMessage(Exception):
@@ -106,8 +110,11 @@ class Decoder:
     def _message(self, whole: bytes, head_bytes: int, body_bytes: int) -> Message:
         begins = _LENGTHS.size + head_bytes
         try:
-            fields = _from_json(whole[_LENGTHS.size : begins].decode())
-            kind = Kind(fields.pop("kind"))
+            text = whole[_LENGTHS.size : begins].decode()
+            fields, end = _from_json(text)
+            if end != len(text):
+                raise ValueError(f"{text[end : end + 40]!r} is behind it")
+            kind = _KINDS[fields.pop("kind")]
         except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
             raise MalformedMessage(f"a message that is no JSON object of a known kind: {error}") from error
         return Message(kind, fields, memoryview(whole)[begins : begins + body_bytes])

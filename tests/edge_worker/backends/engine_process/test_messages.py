@@ -52,7 +52,9 @@ def test_a_length_beyond_its_bound_is_refused(head_bytes: int, body_bytes: int) 
         list(Decoder().feed(struct.pack("!II", head_bytes, body_bytes)))
 
 
-@pytest.mark.parametrize("head", [b"nothing", b"[]", b"{}", b'{"kind":"unheard of"}', b'{"kind":[]}', b"[" * 5000])
+@pytest.mark.parametrize(
+    "head", [b"nothing", b"[]", b"{}", b'{"kind":"unheard of"}', b'{"kind":[]}', b"[" * 5000, b'{"kind":"alive"}{}']
+)
 def test_a_head_that_is_no_message_is_refused(head: bytes) -> None:
     """It must be a JSON object of a kind that there is."""
     with pytest.raises(MalformedMessage, match="no JSON object of a known kind"):
