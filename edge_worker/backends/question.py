@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import parse_qs
 
 from edge_worker.backends.base import BadInput, Call
@@ -74,7 +75,7 @@ def read_question(call: Call, spec: ModelSpec) -> Question:
 
 def _wanted(path: str, spec: ModelSpec) -> Labels | Raw | Group:
     """By the query of the path; `top` means nothing beside one of the others."""
-    query = {name: values[-1] for name, values in parse_qs(path.partition("?")[2], keep_blank_values=True).items()}
+    query = _query(path)
     if "output" in query and "query" in query:
         raise BadInput("bad_request", "output and query are two kinds of answer: give one of them")
     if "output" in query:
@@ -84,6 +85,12 @@ def _wanted(path: str, spec: ModelSpec) -> Labels | Raw | Group:
     if "query" in query:
         return _group(query["query"], spec.groups)
     return Labels(_top(query.get("top", str(DEFAULT_TOP))))
+
+
+@lru_cache(maxsize=64)
+def _query(path: str) -> Mapping[str, str]:
+    """The last value of each name. Clients ask the same again and again."""
+    return {name: values[-1] for name, values in parse_qs(path.partition("?")[2], keep_blank_values=True).items()}
 
 
 def _group(name: str, groups: Mapping[str, Sequence[int]]) -> Group:
