@@ -20,10 +20,11 @@ from edge_worker.backends.engine_process.messages import Decoder, MalformedMessa
 from edge_worker.backends.lanes import Work
 
 READ_BYTES = 256 << 10
-"""More than a socket holds, so that one read finds all that was said: a call, and that it is not wanted any more."""
+"""As much as a socket holds, so that one read finds all that was said: a call, and that it is not wanted any more."""
 IN_USE_S = 10.0
 """Seconds after its last call in which a model's idle threads keep the event loop reading. The first call after that
-may have to wait until a thread of another model is done, or for the next `poll`."""
+may have to wait until a thread of another model is done, or for the next `poll`. The same after a call that no socket
+holds: of the next one half would still be on its way when a thread asks for it."""
 
 
 class Desk:
@@ -53,6 +54,8 @@ class Desk:
         self._is_over = False
         self._loop_reads = True
         self._is_taking = False
+        self._large_at = -IN_USE_S
+        """When the last call came that no socket holds."""
         self._lock = threading.RLock()  # what is read is put into lines
         """Held by whoever reads, and around all that says who does."""
         self._writing = threading.Lock()
@@ -116,15 +119,15 @@ class Desk:
     def _read_on_loop(self) -> None:
         with self._lock:
             self._read(self._on_message)
-            if self._is_shared and not self._is_over and self._all_are_busy():
+            if self._is_shared and not self._is_over and self._is_not_needed():
                 self._loop_reads = False
                 self._loop.remove_reader(self._end)
 
-    def _all_are_busy(self) -> bool:
-        """Those of the models in use; and there are some, one of which will come and read."""
+    def _is_not_needed(self) -> bool:
+        """All threads of the models in use are busy, and one of them will come and read."""
         since = self._clock() - IN_USE_S
         free = [line.free for line in self._lines if line.asked_at > since]
-        return bool(free) and max(free) <= 0
+        return bool(free) and max(free) <= 0 and self._large_at <= since
 
     def _hand_over(self) -> None:
         self._loop_reads = True
@@ -153,6 +156,8 @@ class Desk:
         self._is_taking = True
         try:
             for message in self._decoder.feed(data):
+                if len(message.body) > READ_BYTES:
+                    self._large_at = self._clock()
                 if not self._take(message):
                     rest(message)
         except (MalformedMessage, LookupError, TypeError, ValueError) as error:  # or what it says does not fit

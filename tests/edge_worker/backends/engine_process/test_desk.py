@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from edge_worker.backends.engine_process.desk import IN_USE_S, Desk
+from edge_worker.backends.engine_process.desk import IN_USE_S, READ_BYTES, Desk
 from edge_worker.backends.engine_process.messages import Kind, Message, encode
 from edge_worker.backends.lanes import Lanes, Work
 from tests.support.fake_clock import FakeClock, settle
@@ -190,6 +190,21 @@ async def test_while_a_model_in_use_has_a_free_thread_the_event_loop_reads() -> 
         assert 5 not in on.calls
         on.desk.poll()
         on.wait_begun(5)
+
+
+async def test_after_a_call_that_no_socket_holds_the_event_loop_reads() -> None:
+    """So that the next one is there, whole, when a thread asks for it; for a while."""
+    async with bench("m") as on:
+        await asyncio.to_thread(on.say, Kind.CALL, 1, "m", bytes(READ_BYTES + 1))
+        await until(lambda: 1 in on.calls)
+        on.say(Kind.CALL, 2)
+        await until(lambda: 2 in on.calls)
+        await on.clock.advance(IN_USE_S)
+        on.say(Kind.CALL, 3)  # is read, and no more after it
+        await until(lambda: 3 in on.calls)
+        on.say(Kind.CALL, 4)
+        await settle()
+        assert 4 not in on.calls
 
 
 async def test_while_no_model_is_in_use_the_event_loop_reads() -> None:
