@@ -20,7 +20,7 @@ from edge_worker.backends.engine_process.messages import Decoder, MalformedMessa
 from edge_worker.backends.lanes import Work
 
 READ_BYTES = 256 << 10
-"""As much as a socket holds, so that one read finds all that was said: a call, and that it is not wanted any more."""
+"""What any socket holds (process.py): one read finds all that was said, a call and that it is not wanted any more."""
 IN_USE_S = 10.0
 """Seconds after its last call in which a model's idle threads keep the event loop reading. The first call after that
 may have to wait until a thread of another model is done, or for the next `poll`. The same after a call that no socket

@@ -27,8 +27,8 @@ from edge_worker.backends.engine_process.spawn import Child, Spawn
 from edge_worker.backends.engine_process.stream import MessageStream, open_stream
 
 SOCKET_BYTES = 1 << 20
-"""Asked of the system, which gives less: on Linux twice net.core.wmem_max, 416 KiB unless somebody changed it. A
-picture that fits is there before the engine asks for it (desk.py)."""
+"""Asked of the system, which may give less (on Linux twice net.core.wmem_max, mostly 416 KiB). A picture that fits is
+there before the engine asks for it (desk.py)."""
 SILENCE_S = 30
 """Seconds without a sign of life, which comes every second, after which Python's lock is taken to be held for ever:
 Python lets go of it every few milliseconds, and the engines do so while they compute."""
