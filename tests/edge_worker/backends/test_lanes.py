@@ -12,26 +12,9 @@ import pytest
 from edge_worker.backends.base import BackendFailed, NotReady
 from edge_worker.backends.lanes import Lanes
 from tests.support.fake_clock import FakeClock, settle
+from tests.support.held import WAIT_S, Held
 
-WAIT_S = 30.0
-"""Ends a test that would hang; nothing waits that long."""
 LIMIT_S = 10.0
-
-
-class Held:
-    """Work that ends when the test says so."""
-
-    def __init__(self) -> None:
-        self.begun = threading.Event()
-        self.end = threading.Event()
-
-    def __call__(self) -> str:
-        self.begun.set()
-        assert self.end.wait(WAIT_S)
-        return "held"
-
-    async def wait_begun(self) -> None:
-        assert await asyncio.to_thread(self.begun.wait, WAIT_S)
 
 
 @pytest.fixture

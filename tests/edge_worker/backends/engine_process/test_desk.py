@@ -14,22 +14,8 @@ from edge_worker.backends.engine_process.desk import IN_USE_S, READ_BYTES, Desk
 from edge_worker.backends.engine_process.messages import Kind, Message, encode
 from edge_worker.backends.lanes import Lanes, Work
 from tests.support.fake_clock import FakeClock, settle
+from tests.support.held import WAIT_S, Held
 from tests.support.worker_http import until
-
-WAIT_S = 30.0
-"""Ends a test that would hang; nothing waits that long."""
-
-
-class Held:
-    """A call that ends when the test says so."""
-
-    def __init__(self) -> None:
-        self.begun = threading.Event()
-        self.end = threading.Event()
-
-    def __call__(self) -> None:
-        self.begun.set()
-        assert self.end.wait(WAIT_S)
 
 
 class Bench:
