@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import os
+import queue
 import socket
 import ssl
 import threading
@@ -26,9 +27,8 @@ class EchoServer:
     """Echoes every message as it came, tells what it saw, and does what a message asks for."""
 
     def __init__(self) -> None:
-        self.ended = threading.Semaphore(0)
-        """One for each connection that is over."""
-        self.codes: list[int | None] = []
+        self._ended: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        """The close code of each connection that is over."""
         self.headers: list[str | None] = []
         self.server: Server = serve(
             self._echo,
@@ -44,6 +44,11 @@ class EchoServer:
     def stop(self) -> None:
         self.server.shutdown()
         self._thread.join(WAIT_S)
+
+    def wait_ended(self, code: int) -> None:
+        """Until a connection is over with that close code; one of a test before this may only end now."""
+        while self._ended.get(timeout=WAIT_S) != code:
+            pass
 
     def _look(self, connection: ServerConnection, request: Request) -> Response | None:
         self.headers.append(request.headers.get("X-Forwarded-Proto"))
@@ -64,8 +69,7 @@ class EchoServer:
                 else:
                     connection.send(message)
         finally:
-            self.codes.append(connection.close_code)
-            self.ended.release()
+            self._ended.put(connection.close_code)
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +137,7 @@ def test_close_codes_pass_both_ways(dial: Connect, echo: EchoServer) -> None:
     """The server hears the client's code and reason, and the client the server's."""
     with dial() as websocket:
         websocket.close(4001, "done")
-    assert echo.ended.acquire(timeout=WAIT_S)
-    assert echo.codes[-1] == 4001
+    echo.wait_ended(4001)
     with dial() as websocket:
         websocket.send("close")
         with pytest.raises(ConnectionClosed) as closed:
@@ -168,19 +171,16 @@ def test_a_token_is_needed(dial: Connect) -> None:
 
 def test_a_lost_end_is_lost_for_the_other(dial: Connect, echo: EchoServer) -> None:
     """When the server's connection breaks, so does the client's, and the other way round."""
-    while echo.ended.acquire(blocking=False):
-        pass
     with dial() as websocket:
         websocket.send("cut")
         with pytest.raises(ConnectionClosed):
             websocket.recv(WAIT_S)
-    assert echo.ended.acquire(timeout=WAIT_S)
+    echo.wait_ended(1006)
     with dial() as websocket:
         websocket.send("here")
         assert websocket.recv(WAIT_S) == "here"
         websocket.socket.shutdown(socket.SHUT_RDWR)
-    assert echo.ended.acquire(timeout=WAIT_S)
-    assert echo.codes[-1] == 1006
+    echo.wait_ended(1006)
 
 
 def test_open_websockets_take_a_slot_each(stack: Stack, dial: Connect) -> None:
