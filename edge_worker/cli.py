@@ -27,6 +27,7 @@ from edge_worker.logs import set_up_logs
 from edge_worker.models_cli import add_models_commands
 from edge_worker.option import Option, add_options
 from edge_worker.options import CONNECT, HEALTH, LOCAL, SERVE
+from edge_worker.time_slice import shorten_slice
 from wire.memory import MOST_BYTES, keep_freed_memory
 
 KEPT_BYTES = 16 << 20
@@ -136,6 +137,7 @@ def _connect(flags: argparse.Namespace) -> int:
 
 async def _until_signalled(server: _Stoppable) -> None:
     keep_freed_memory(MOST_BYTES, KEPT_BYTES)
+    shorten_slice()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, server, number)
