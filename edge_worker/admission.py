@@ -25,7 +25,8 @@ class Admission:
     def __init__(self, slots: int, ahead: int = 0, max_waiting: int = MAX_WAITING) -> None:
         """`ahead` calls more are let through, which wait for their slot where it is given back."""
         self._slots = slots
-        self._places = asyncio.Semaphore(slots + ahead)
+        self._most = slots + ahead
+        self._places = asyncio.Semaphore(self._most)
         self._max_waiting = max_waiting
         self._held = 0
         self._queued = 0
@@ -42,10 +43,10 @@ class Admission:
 
     async def __aenter__(self) -> None:
         """Waits for a slot, which is held until the block ends. Raises Overloaded when too many wait already."""
-        if self._places.locked():
-            await self._wait()
+        if self._held < self._most and not self._queued:
+            await self._places.acquire()  # at once
         else:
-            await self._places.acquire()
+            await self._wait()
         self._held += 1
 
     async def __aexit__(self, *_: object) -> None:

@@ -7,7 +7,7 @@ All that is no message of ours stays the library's: the upgrade, other frames, t
 from __future__ import annotations
 
 import asyncio
-import secrets
+import os
 import socket
 from typing import Any
 
@@ -129,7 +129,7 @@ class DialledChannel:
         connection = self._connection
         if connection.protocol.state is not State.OPEN:
             raise connection.how_it_ended()
-        size, mask = len(message), secrets.token_bytes(MASK_BYTES)  # RFC 6455 5.3: from a strong source
+        size, mask = len(message), os.urandom(MASK_BYTES)  # RFC 6455 5.3: from a strong source
         before, masked = header(size, MASKED) + mask, apply_mask(message, mask)
         if size <= JOINED_BYTES:
             connection.transport.write(before + masked)

@@ -28,7 +28,7 @@ BAD_INPUT_CODES = {
 log = logging.getLogger("edge_worker.exchange")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answered:
     """A response to send."""
 
@@ -47,7 +47,7 @@ class NotAnswered:
 _TOO_LATE = NotAnswered(ExchangeCode.DEADLINE, "the deadline passed at the worker")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WholeRequest:
     """A request whose body is here. Times are seconds of the session's clock."""
 
@@ -117,6 +117,6 @@ class ExchangeRunner:
             body_bytes=len(answer.body),
             received_us=int(request.received_at * 1e6),
             sent_us=int(ended * 1e6),
-            durations_us=tuple((name, max(0, int(seconds * 1e6))) for name, seconds in durations.items()),
+            durations_us=tuple([(name, max(0, int(seconds * 1e6))) for name, seconds in durations.items()]),
         )
         return Answered(head, answer.body)

@@ -154,12 +154,13 @@ class Pump:
 
     def _deliver(self) -> None:
         # While delivering, the owner called `wake` from its callback: the loop below goes on in order.
-        if self._is_delivering or not self._session.has_events:
+        session = self._session
+        if self._is_delivering or not session.events:
             return
         self._is_delivering = True
         try:
-            while events := self._session.take_events():
-                for event in events:
+            while session.events:
+                for event in session.take_events():
                     if isinstance(event, SessionEnded):
                         self._ended = event
                         self._goodbye = self._loop.call_later(GOODBYE_S, self._stop)

@@ -99,7 +99,7 @@ class Receiving(Sending):
                 f"this gateway speaks version {VERSION}, the worker {spoken or 'none'}", CloseCode.VERSION_UNSUPPORTED
             )
         self._peer_max_exchanges, self._peer_window = hello.max_exchanges, hello.window
-        self._events.append(HelloReceived(hello))
+        self.events.append(HelloReceived(hello))
 
     @property
     def _was_introduced(self) -> bool:
@@ -111,17 +111,17 @@ class Receiving(Sending):
         self._open()
         self._peer_window = welcome.window
         self._silence_s = welcome.heartbeat_ms / 1000 * welcome.misses
-        self._events.append(WelcomeReceived(welcome))
+        self.events.append(WelcomeReceived(welcome))
 
     def _open(self) -> None:
         self.state = State.OPEN
         self._handlers = _HANDLERS[self.role, State.OPEN]
 
     def _on_models(self, frame: Models, now: float) -> None:
-        self._events.append(ModelsChanged(frame.models))
+        self.events.append(ModelsChanged(frame.models))
 
     def _on_load(self, frame: Load, now: float) -> None:
-        self._events.append(LoadReported(frame))
+        self.events.append(LoadReported(frame))
 
     def _on_ping(self, ping: Ping, now: float) -> None:
         if ping.rtt_us:
@@ -141,13 +141,13 @@ class Receiving(Sending):
         is_first = self.rtt_s == 0.0
         self.rtt_s = rtt_s if is_first else self.rtt_s + (rtt_s - self.rtt_s) / 8
         self.path.measured_rtt(rtt_s, now)
-        self._events.append(RoundTripMeasured(self.rtt_s, min(self._clock)[1]))
+        self.events.append(RoundTripMeasured(self.rtt_s, min(self._clock)[1]))
         if is_first:
             self._ping(now)  # it carries the round trip, from which the worker's windows grow
 
     def _on_drain_pong(self, pong: Pong, now: float) -> None:
         self._answered()
-        self._events.append(DrainHeard())
+        self.events.append(DrainHeard())
 
     def _answered(self) -> None:
         if self._pings_unanswered == 0:
@@ -158,19 +158,19 @@ class Receiving(Sending):
         self.path.acknowledged(ack.received, now)
 
     def _on_token(self, frame: Token, now: float) -> None:
-        self._events.append(TokenReceived(frame.token))
+        self.events.append(TokenReceived(frame.token))
 
     def _on_token_accepted(self, frame: TokenAccepted, now: float) -> None:
-        self._events.append(TokenRenewed(frame.expires_in_ms / 1000))
+        self.events.append(TokenRenewed(frame.expires_in_ms / 1000))
 
     def _on_drain(self, frame: Drain, now: float) -> None:
         """What has not left yet never does: it is free to go to another worker."""
         self.peer_is_draining = True
-        self._events.append(PeerDraining(frame.grace_ms / 1000, frame.text))
+        self.events.append(PeerDraining(frame.grace_ms / 1000, frame.text))
         if self.role is Role.GATEWAY:
             for number in [head.exchange for head in self._heads]:
                 self._forget(number)
-                self._events.append(ExchangeFailed(number, ExchangeCode.DRAINING, frame.text))
+                self.events.append(ExchangeFailed(number, ExchangeCode.DRAINING, frame.text))
 
     def _on_goaway(self, frame: GoAway, now: float) -> None:
         self._end(CloseCode.read(frame.code), frame.text, by_peer=True)
@@ -187,7 +187,7 @@ class Receiving(Sending):
             return
         exchange = self._add_exchange(number, now)
         exchange.incoming.expected_bytes = frame.head.body_bytes
-        self._events.append(RequestReceived(number, frame.head))
+        self.events.append(RequestReceived(number, frame.head))
         self._take_in(exchange, frame, frame.data, frame.end)
 
     def _on_response(self, frame: Response, now: float) -> None:
@@ -198,7 +198,7 @@ class Receiving(Sending):
         if exchange.incoming.half is Half.HEAD:
             if frame.head.status >= 200:
                 exchange.incoming.expected_bytes = frame.head.body_bytes
-            self._events.append(ResponseReceived(frame.exchange, frame.head))
+            self.events.append(ResponseReceived(frame.exchange, frame.head))
         self._take_in(exchange, frame, frame.data, frame.end)
 
     def _on_data(self, frame: Data, now: float) -> None:
@@ -230,9 +230,9 @@ class Receiving(Sending):
             self._break(exchange, str(error))
             return
         if data:
-            self._events.append(BodyReceived(exchange.number, data))
+            self.events.append(BodyReceived(exchange.number, data))
         if incoming.half is Half.DONE:
-            self._events.append(BodyEnded(exchange.number, trailers))
+            self.events.append(BodyEnded(exchange.number, trailers))
             if self.role is Role.GATEWAY:
                 self._forget(exchange.number)
 
@@ -246,10 +246,10 @@ class Receiving(Sending):
         self._forget(exchange.number)
         if self.role is Role.GATEWAY:
             self._control.append(encode(Cancel(exchange.number, ExchangeCode.INTERNAL, text)))
-            self._events.append(ExchangeFailed(exchange.number, ExchangeCode.INTERNAL, text))
+            self.events.append(ExchangeFailed(exchange.number, ExchangeCode.INTERNAL, text))
         else:
             self._control.append(encode(Failed(exchange.number, ExchangeCode.BAD_REQUEST, text)))
-            self._events.append(ExchangeCancelled(exchange.number, ExchangeCode.BAD_REQUEST, text))
+            self.events.append(ExchangeCancelled(exchange.number, ExchangeCode.BAD_REQUEST, text))
 
     def _on_credit(self, frame: Credit, now: float) -> None:
         exchange = self._known(frame.exchange)
@@ -262,12 +262,12 @@ class Receiving(Sending):
     def _on_cancel(self, frame: Cancel, now: float) -> None:
         if self._known(frame.exchange) is not None:
             self._forget(frame.exchange)
-            self._events.append(ExchangeCancelled(frame.exchange, ExchangeCode.read(frame.code), frame.text))
+            self.events.append(ExchangeCancelled(frame.exchange, ExchangeCode.read(frame.code), frame.text))
 
     def _on_failed(self, frame: Failed, now: float) -> None:
         if self._known(frame.exchange) is not None:
             self._forget(frame.exchange)
-            self._events.append(ExchangeFailed(frame.exchange, ExchangeCode.read(frame.code), frame.text))
+            self.events.append(ExchangeFailed(frame.exchange, ExchangeCode.read(frame.code), frame.text))
 
     def _known(self, number: int) -> Exchange | None:
         """The exchange a frame is about; None when it is over here. Raises RemoteProtocolError if it never was."""

@@ -76,7 +76,8 @@ class Sending:
         self._pings_unanswered = 0
         self._received_bytes = self._acknowledged_bytes = 0
         self._ack_is_due = False
-        self._events: list[Event] = []
+        self.events: list[Event] = []
+        """What happened, in order, until `take_events` is called."""
 
     @property
     def has_output(self) -> bool:
@@ -161,7 +162,7 @@ class Sending:
             before = outgoing.unsent_bytes
             data = outgoing.take(size)
             if outgoing.unsent_bytes <= LOW_WATER_BYTES < before:
-                self._events.append(BodySent(exchange.number))
+                self.events.append(BodySent(exchange.number))
             asks_ack = self.path.wants_ack(size, is_bulk=outgoing.unsent_bytes > 0)
             self.path.sent(size, asks_ack, now)
             flags = ACK_NOW if asks_ack else 0
@@ -185,7 +186,7 @@ class Sending:
         exchange.outgoing.half = Half.DONE
         if self.role is Role.WORKER:  # an exchange is over when its response is
             self._forget(exchange.number)
-            self._events.append(ResponseSent(exchange.number))
+            self.events.append(ResponseSent(exchange.number))
 
     # --- exchanges and the end ----------------------------------------------------------------------------------------
 
@@ -223,7 +224,7 @@ class Sending:
             self._control.clear()
         else:  # after what waits: a FAILED that is lost would be a lost job
             self._control.append(encode(GoAway(code, text)))
-        self._events.append(SessionEnded(code, text, by_peer))
+        self.events.append(SessionEnded(code, text, by_peer))
 
 
 def micros(now: float) -> int:

@@ -53,13 +53,8 @@ class Session(Receiving):
 
     def take_events(self) -> list[Event]:
         """What happened since the last call, in order."""
-        events, self._events = self._events, []
+        events, self.events = self.events, []
         return events
-
-    @property
-    def has_events(self) -> bool:
-        """Whether `take_events` is worth a call."""
-        return bool(self._events)
 
     @property
     def open_exchanges(self) -> int:

@@ -50,7 +50,7 @@ class ServedModel:
     """Calls that the backend takes beyond its slots, so that one that becomes free has its next call at hand."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """One request, whole. `path` still carries its query string."""
 
@@ -63,7 +63,7 @@ class Call:
     """When its answer is worth nothing any more, in seconds of the monotonic clock; None for never."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """One response, whole. `durations_s` is in the order in which the steps ran."""
 

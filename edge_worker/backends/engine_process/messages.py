@@ -1,8 +1,8 @@
 """What a worker and its engine process say to each other: framing, and the values that cross. Pure.
 
-A message is two lengths, a JSON object and a body. Both ends are of one version and one machine, so there is no
-negotiation; but the engine process decodes strangers' pictures in native code, so what comes from it is read as
-JSON within bounds, and never as pickled Python.
+A message is two lengths, a JSON object and a body. Times are whole microseconds: JSON takes long over the digits of a
+float. Both ends are of one version and one machine, so there is no negotiation; but the engine process decodes
+strangers' pictures in native code, so what comes from it is read as JSON within bounds, and never as pickled Python.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ class MalformedMessage(Exception):
     """The other side is broken; nothing more that it says can be understood."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
-    """One message."""
+    """One message. As with frames, nobody changes it once it is made."""
 
     kind: Kind
     fields: Mapping[str, Any] = field(default_factory=dict)  # Any: JSON
@@ -156,7 +156,7 @@ def call(number: int, asked: Call) -> Message:
         "method": asked.method,
         "path": asked.path,
         "metadata": asked.metadata,
-        "deadline_at": asked.deadline_at,
+        "deadline_us": None if asked.deadline_at is None else round(asked.deadline_at * 1e6),
     }
     return Message(Kind.CALL, told, asked.body)
 
@@ -164,8 +164,9 @@ def call(number: int, asked: Call) -> Message:
 def call_of(message: Message) -> Call:
     """What `call` was given."""
     told = message.fields
-    metadata = tuple((name, value) for name, value in told["metadata"])
-    return Call(told["model"], told["method"], told["path"], metadata, message.body, told["deadline_at"])
+    metadata = tuple([(name, value) for name, value in told["metadata"]])
+    deadline_at = None if told["deadline_us"] is None else told["deadline_us"] / 1e6
+    return Call(told["model"], told["method"], told["path"], metadata, message.body, deadline_at)
 
 
 def answer(number: int, given: Answer) -> Message:
@@ -174,7 +175,7 @@ def answer(number: int, given: Answer) -> Message:
         "call": number,
         "content_type": given.content_type,
         "status": given.status,
-        "durations_s": given.durations_s,
+        "durations_us": {name: round(seconds * 1e6) for name, seconds in given.durations_s.items()},
         "metadata": given.metadata,
     }
     return Message(Kind.ANSWER, told, given.body)
@@ -183,8 +184,9 @@ def answer(number: int, given: Answer) -> Message:
 def answer_of(message: Message) -> Answer:
     """What `answer` was given."""
     told = message.fields
-    metadata = tuple((name, value) for name, value in told["metadata"])
-    return Answer(bytes(message.body), told["content_type"], told["status"], told["durations_s"], metadata)
+    metadata = tuple([(name, value) for name, value in told["metadata"]])
+    durations_s = {name: micros / 1e6 for name, micros in told["durations_us"].items()}
+    return Answer(bytes(message.body), told["content_type"], told["status"], durations_s, metadata)
 
 
 def failure(number: int, error: BadInput | BackendFailed | NotReady) -> Message:

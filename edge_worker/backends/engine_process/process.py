@@ -12,7 +12,7 @@ import itertools
 import logging
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 
 from edge_worker.backends.base import Answer, BackendFailed, BackendLost, Call, NotReady, ServedModel
 from edge_worker.backends.engine_process.messages import (
@@ -92,15 +92,15 @@ class EngineProcess:
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
-    async def answer(self, asked: Call) -> Answer:
-        """Raises BadInput, BackendFailed or NotReady."""
+    def answer(self, asked: Call) -> Coroutine[None, None, Answer]:
+        """Raises BadInput, BackendFailed or NotReady once it is awaited."""
         number = next(self._numbers)
-        return await self._ask(number, call(number, asked))
+        return self._ask(number, call(number, asked))
 
-    async def probe(self, model: str) -> Answer:
-        """Raises BadInput, BackendFailed or NotReady."""
+    def probe(self, model: str) -> Coroutine[None, None, Answer]:
+        """Likewise."""
         number = next(self._numbers)
-        return await self._ask(number, Message(Kind.PROBE, {"call": number, "model": model}))
+        return self._ask(number, Message(Kind.PROBE, {"call": number, "model": model}))
 
     async def _ask(self, number: int, message: Message) -> Answer:
         if not self.is_running:
