@@ -117,6 +117,6 @@ class ExchangeRunner:
             body_bytes=len(answer.body),
             received_us=int(request.received_at * 1e6),
             sent_us=int(ended * 1e6),
-            durations_us=tuple([(name, max(0, int(seconds * 1e6))) for name, seconds in durations.items()]),
+            durations_us=tuple([(name, max(0, round(seconds * 1e6))) for name, seconds in durations.items()]),
         )
         return Answered(head, answer.body)

@@ -53,6 +53,13 @@ async def test_a_request_is_answered() -> None:
     assert result.head.durations_us == (("worker_queue", 479_000), ("decode", 1000), ("inference", 20_000))
 
 
+async def test_whole_microseconds_stay_what_they_are() -> None:
+    """249 / 1e6 * 1e6 is a little less than 249."""
+    result = await runner(FakeBackend(Answer(b"", durations_s={"inference": 249 / 1e6}))).run(request())
+    assert isinstance(result, Answered)
+    assert result.head.durations_us[-1] == ("inference", 249)
+
+
 async def test_what_else_the_answer_says_goes_with_its_type() -> None:
     """A tensor's shape travels beside its media type."""
     result = await runner(FakeBackend(Answer(b"", "application/vnd.tensor", metadata=(("tensor-shape", "1,3"),)))).run(
