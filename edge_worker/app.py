@@ -91,7 +91,7 @@ class Worker:
         )
         self._admissions: dict[str, Admission] = {}
         self._links: list[GatewayLink] = []
-        self._runner: Readiness | ForwardRunner | None = None
+        self._readiness: Readiness | ForwardRunner | None = None
         self._lag = LoopLag()
         self._stop = asyncio.Event()
 
@@ -108,7 +108,7 @@ class Worker:
     async def _serve(self, models: Sequence[ServedModel]) -> None:
         self._announce(models)
         self._identity = replace(self._identity, labels={**_devices(models), **self._identity.labels})
-        self._runner = runner = self._run_by(models)
+        runner = self._make_runner(models)
         self._links = [self._link(url, models, runner) for url in self._config.gateways]
         async with asyncio.TaskGroup() as tasks:
             dialling = [tasks.create_task(link.run()) for link in self._links]
@@ -126,22 +126,25 @@ class Worker:
         if any(undone):
             raise WorkUndone
 
-    def _run_by(self, models: Sequence[ServedModel]) -> Readiness | ForwardRunner:
+    def _make_runner(self, models: Sequence[ServedModel]) -> ExchangeRunner | ForwardRunner:
+        """With it comes who can tell whether its models are ready."""
         if isinstance(self._backend, Forwarder):  # a server that is down may come up
             self._admissions = {model.name: Admission(model.slots) for model in models}
-            runner = ForwardRunner(self._backend, self._admissions)
-            runner.update(models)
-            return runner
+            forwarding = self._readiness = ForwardRunner(self._backend, self._admissions)
+            forwarding.update(models)
+            return forwarding
         admit(self._admissions, models)
-        return Readiness(ExchangeRunner(self._backend, self._admissions), models)
+        runner = ExchangeRunner(self._backend, self._admissions)
+        self._readiness = Readiness(runner, models)
+        return runner
 
     def _changed(self, models: Sequence[ServedModel]) -> None:
         if isinstance(self._backend, Forwarder):  # the others have said it themselves, with more to say
             announce(models)
         else:
             admit(self._admissions, models)
-        if self._runner is not None:
-            self._runner.update(models)
+        if self._readiness is not None:
+            self._readiness.update(models)
         for link in self._links:
             link.update_models(models)
 
@@ -152,7 +155,7 @@ class Worker:
         if all(model.failure for model in models):
             log.error("no model can be served", extra={"hint": "connecting all the same, to show the reasons"})
 
-    def _link(self, url: str, models: Sequence[ServedModel], runner: Readiness | ForwardRunner) -> GatewayLink:
+    def _link(self, url: str, models: Sequence[ServedModel], runner: ExchangeRunner | ForwardRunner) -> GatewayLink:
         config = self._config
         return GatewayLink(
             url,
@@ -167,14 +170,14 @@ class Worker:
         )
 
     async def _health(self) -> Health:
-        if self._runner is None:
+        if self._readiness is None:
             return Health(False, "loading models")
         if self._stop.is_set():
             return Health(False, "draining")
         up = sum(link.is_up for link in self._links)
         if not up:
             return Health(False, f"no tunnel is open to {', '.join(link.url for link in self._links)}")
-        return health_of(await self._runner.states(), f"{up} of {len(self._links)} tunnels open")
+        return health_of(await self._readiness.states(), f"{up} of {len(self._links)} tunnels open")
 
     async def _drain(self, link: GatewayLink) -> int:
         return await link.drain(self._config.drain_grace_s, "the worker is shutting down")

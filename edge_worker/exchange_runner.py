@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from edge_worker.admission import Admissions, Overloaded
@@ -66,6 +66,8 @@ class ExchangeRunner:
         self._backend = backend
         self._admissions = admissions
         self._clock = clock
+        self.answered_at: dict[str, float] = {}
+        """When each model was last done with an answer, in seconds of the clock."""
 
     async def run(self, request: WholeRequest) -> Answered | NotAnswered:
         """Computes the answer. Never raises but CancelledError: every failure has its code."""
@@ -78,7 +80,7 @@ class ExchangeRunner:
         deadline = asyncio.timeout(left_s)
         try:
             async with deadline, admission:
-                return self._answered(request, await self._compute(request))
+                return self._answered(request, await self._asked(request))
         except (Overloaded, NotReady) as error:  # nothing was begun: another worker may have it at no risk
             return NotAnswered(ExchangeCode.OVERLOADED, str(error))
         except BadInput as error:
@@ -98,17 +100,16 @@ class ExchangeRunner:
             return None
         return request.began_at + request.head.deadline_ms / 1000 - self._clock()
 
-    async def _compute(self, request: WholeRequest) -> Answer:
+    def _asked(self, request: WholeRequest) -> Awaitable[Answer]:
         head = request.head
         if head.method == PROBE_METHOD:
-            return await self._backend.probe(head.model)
+            return self._backend.probe(head.model)
         deadline_at = request.began_at + head.deadline_ms / 1000 if head.deadline_ms else None
-        call = Call(head.model, head.method, head.path, head.metadata, request.body, deadline_at)
-        return await self._backend.answer(call)
+        return self._backend.answer(Call(head.model, head.method, head.path, head.metadata, request.body, deadline_at))
 
     def _answered(self, request: WholeRequest, answer: Answer) -> Answered:
         """All the time here that no step took was waiting, for a slot or on the way to the engine and back."""
-        ended = self._clock()
+        ended = self.answered_at[request.head.model] = self._clock()
         waited_s = ended - request.received_at - sum(answer.durations_s.values())
         durations = {"worker_queue": waited_s, **answer.durations_s}
         head = ResponseHead(

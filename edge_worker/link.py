@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from edge_worker.backends.base import ServedModel
 from edge_worker.backoff import Backoff
 from edge_worker.dialer import DialFailed, dial
+from edge_worker.exchange_runner import ExchangeRunner
 from edge_worker.forward_runner import ForwardRunner
 from edge_worker.tunnel import Tunnel
-from edge_worker.whole import Runner
 from wire import VERSION
 from wire.channel import Channel
 from wire.errors import CloseCode
@@ -55,7 +55,7 @@ class GatewayLink:
         url: str,
         identity: Identity,
         models: Sequence[ServedModel],
-        runner: Runner | ForwardRunner,
+        runner: ExchangeRunner | ForwardRunner,
         *,
         read_token: Callable[[], str],
         tls: ssl.SSLContext,

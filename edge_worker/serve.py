@@ -59,9 +59,10 @@ class WorkerServer:
             raise ConfigError("model: none can be served; the reasons are above")
         admissions: dict[str, Admission] = {}
         admit(admissions, models)
-        readiness = Readiness(ExchangeRunner(self._backend, admissions), models)
-        inference = Inference(readiness, models, self._config.max_body_bytes)
-        exchanges = Exchanges(inference, readiness, models)
+        runner = ExchangeRunner(self._backend, admissions)
+        readiness = Readiness(runner, models)
+        inference = Inference(runner, models, self._config.max_body_bytes)
+        exchanges = Exchanges(inference, runner, models)
         server = await self._listen(inference, readiness, exchanges)
         self._readiness = readiness
 

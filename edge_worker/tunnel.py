@@ -11,9 +11,10 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from edge_worker.exchange_runner import ExchangeRunner
 from edge_worker.forward_runner import ForwardRunner
 from edge_worker.streamed import StreamIntake
-from edge_worker.whole import Runner, WholeIntake
+from edge_worker.whole import WholeIntake
 from wire import events
 from wire.channel import Channel
 from wire.errors import CloseCode
@@ -36,7 +37,7 @@ class Tunnel:
         channel: Channel,
         gateway: str,
         hello: Hello,
-        runner: Runner | ForwardRunner,
+        runner: ExchangeRunner | ForwardRunner,
         limits: Limits,
         max_body_bytes: int,
         clock: Callable[[], float] = time.monotonic,

@@ -9,9 +9,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from edge_worker.exchange_runner import Answered, NotAnswered, WholeRequest
+from edge_worker.exchange_runner import Answered, ExchangeRunner, NotAnswered, WholeRequest
 from wire import events
 from wire.errors import ExchangeCode
 from wire.frames import Buffer, RequestHead
@@ -23,13 +22,6 @@ HELD_BODIES = 8
 photographs are far less; 128 of the largest would end the process."""
 
 log = logging.getLogger("edge_worker.tunnel")
-
-
-class Runner(Protocol):
-    """What computes: ExchangeRunner, or something in front of it."""
-
-    async def run(self, request: WholeRequest) -> Answered | NotAnswered:
-        """Never raises but CancelledError."""
 
 
 @dataclass(slots=True)
@@ -49,7 +41,7 @@ class WholeIntake:
         self,
         session: Session,
         pump: Pump,
-        runner: Runner,
+        runner: ExchangeRunner,
         max_body_bytes: int,
         tasks: asyncio.TaskGroup,
         clock: Callable[[], float],

@@ -14,13 +14,12 @@ from collections.abc import Callable, Sequence
 from aiohttp import hdrs, web
 
 from edge_worker.backends.base import ServedModel
-from edge_worker.exchange_runner import Answered, NotAnswered, WholeRequest
+from edge_worker.exchange_runner import Answered, ExchangeRunner, NotAnswered, WholeRequest
 from edge_worker.http import head
 from edge_worker.http.body import Patience, receive
 from edge_worker.http.call import CALL, HttpCall
 from edge_worker.http.errors import RequestFailed, failure_of
 from edge_worker.http.inference import Inference
-from edge_worker.http.readiness import Readiness
 from edge_worker.version import software
 from wire.frames import PROBE_METHOD, RequestHead
 
@@ -37,13 +36,13 @@ class Exchanges:
     def __init__(
         self,
         inference: Inference,
-        readiness: Readiness,
+        runner: ExchangeRunner,
         models: Sequence[ServedModel],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`clock` is the runner's."""
         self._inference = inference
-        self._readiness = readiness
+        self._runner = runner
         self._clock = clock
         self._session = uuid.uuid4().hex
         self._models = models
@@ -111,7 +110,7 @@ class Exchanges:
         return RequestHead(method, path, model, _metadata(request), max(1, round(timeout_s * 1000)))
 
     async def _run(self, asked: RequestHead, body: bytes, call: HttpCall, began: float, received: float) -> Answered:
-        result = await self._readiness.run(WholeRequest(asked, body, began, received))
+        result = await self._runner.run(WholeRequest(asked, body, began, received))
         if isinstance(result, NotAnswered):
             raise failure_of(result)
         steps = [(name, micros / 1e6) for name, micros in result.head.durations_us]

@@ -17,12 +17,11 @@ from urllib.parse import quote
 from aiohttp import hdrs, web
 
 from edge_worker.backends.base import ServedModel
-from edge_worker.exchange_runner import NotAnswered, WholeRequest
+from edge_worker.exchange_runner import ExchangeRunner, NotAnswered, WholeRequest
 from edge_worker.http import head
 from edge_worker.http.body import ByteBudget, Holding, Part, Patience, parts, receive
 from edge_worker.http.call import CALL, HttpCall
 from edge_worker.http.errors import RequestFailed, failure_of, problem_of
-from edge_worker.http.readiness import Readiness
 from wire.frames import RequestHead
 
 MAX_REQUESTS = 1024
@@ -56,7 +55,7 @@ class Inference:
 
     def __init__(
         self,
-        runner: Readiness,
+        runner: ExchangeRunner,
         models: Sequence[ServedModel],
         max_body_bytes: int,
         clock: Callable[[], float] = time.monotonic,

@@ -7,11 +7,12 @@ proved it.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 from edge_worker.backends.base import ServedModel
-from edge_worker.exchange_runner import Answered, ExchangeRunner, NotAnswered, WholeRequest
+from edge_worker.exchange_runner import Answered, ExchangeRunner, WholeRequest
 from wire.frames import PROBE_METHOD, RequestHead
 
 FRESH_S = 10.0
@@ -21,7 +22,7 @@ PROBE_TIMEOUT_MS = 5000
 
 
 class Readiness:
-    """Runs exchanges and remembers which models answered."""
+    """Of the models that one runner serves."""
 
     def __init__(
         self, runner: ExchangeRunner, models: Sequence[ServedModel], clock: Callable[[], float] = time.monotonic
@@ -29,7 +30,7 @@ class Readiness:
         """`models` have just been loaded, which took an inference of each that can be served."""
         self._runner = runner
         self._clock = clock
-        self._answered_at = {model.name: clock() for model in models if not model.failure}
+        self._loaded_at = {model.name: clock() for model in models if not model.failure}
         self._broken = {model.name: "broken" for model in models if model.failure}
         self._probing = asyncio.Lock()  # one probe at a time, however many ask
 
@@ -37,25 +38,19 @@ class Readiness:
         """What can be served has changed: one that is ready again has just been loaded."""
         was_broken, self._broken = self._broken, {model.name: "broken" for model in models if model.failure}
         for name in was_broken.keys() - self._broken.keys():
-            self._answered_at[name] = self._clock()
-
-    async def run(self, request: WholeRequest) -> Answered | NotAnswered:
-        """The exchange, by the runner."""
-        result = await self._runner.run(request)
-        if isinstance(result, Answered):
-            self._answered_at[request.head.model] = self._clock()
-        return result
+            self._loaded_at[name] = self._clock()
 
     async def states(self) -> Mapping[str, str]:
         """For each model `ready`, `broken` (it cannot be served), or why its probe failed."""
         async with self._probing:
-            sound = [name for name in self._answered_at if name not in self._broken]
+            sound = [name for name in self._loaded_at if name not in self._broken]
             return {name: await self._state(name) for name in sound} | self._broken
 
     async def _state(self, model: str) -> str:
         now = self._clock()
-        if now - self._answered_at[model] < FRESH_S:
+        proven_at = max(self._loaded_at[model], self._runner.answered_at.get(model, -math.inf))
+        if now - proven_at < FRESH_S:
             return "ready"
         head = RequestHead(PROBE_METHOD, f"/inference/{model}", model, (), PROBE_TIMEOUT_MS)
-        result = await self.run(WholeRequest(head, b"", now, now))
+        result = await self._runner.run(WholeRequest(head, b"", now, now))
         return "ready" if isinstance(result, Answered) else f"not ready: {result.text}"

@@ -290,8 +290,8 @@ def test_an_answer_to_a_gateway_proves_the_model(monkeypatch: pytest.MonkeyPatch
     async def main() -> None:
         site = Site(monkeypatch, FakeBackend(Answer(b"done")))
         (gateway,) = await site.up()
-        assert isinstance(site.worker._runner, Readiness)
-        site.worker._runner._answered_at["m"] = -1e9
+        assert isinstance(site.worker._readiness, Readiness)
+        site.worker._readiness._loaded_at["m"] = -1e9
         await gateway.answer(gateway.ask())
         assert (await site.worker._health()).is_ready
         assert site.backend.probes == []

@@ -79,7 +79,7 @@ async def test_a_model_that_fails_while_it_serves_is_refused(
         async with session.post(url, data=b"x") as answer:
             assert (answer.status, (await answer.json())["code"]) == (503, "no_worker")
         assert await server._health() == Health(False, "no model is ready; m is broken")
-        server._readiness._answered_at["m"] = -1e9
+        server._readiness._loaded_at["m"] = -1e9
         backend.changed(backend.models)
         assert await server._health() == Health(True, "ready: m")
         async with session.post(url, data=b"x") as answer:

@@ -56,9 +56,10 @@ async def serving(
     admissions = {
         model.name: Admission(slots, max_waiting=max_waiting) for model in backend.models if not model.failure
     }
-    readiness = Readiness(ExchangeRunner(backend, admissions, clock), backend.models, clock)
-    inference = Inference(readiness, backend.models, MAX_BODY_BYTES, clock)
-    exchanges = Exchanges(inference, readiness, backend.models, clock)
+    runner = ExchangeRunner(backend, admissions, clock)
+    readiness = Readiness(runner, backend.models, clock)
+    inference = Inference(runner, backend.models, MAX_BODY_BYTES, clock)
+    exchanges = Exchanges(inference, runner, backend.models, clock)
     server = await listen(build_app(inference, readiness, exchanges), "127.0.0.1", 0, None)
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:

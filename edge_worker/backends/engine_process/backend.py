@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 
 from edge_worker.backends.base import Answer, BackendLost, Call, Changed, ServedModel
@@ -111,13 +111,13 @@ class EngineProcessBackend:
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
-    async def answer(self, call: Call) -> Answer:
-        """Raises BadInput, BackendFailed or NotReady."""
-        return await self._engine.answer(call)
+    def answer(self, call: Call) -> Coroutine[None, None, Answer]:
+        """Raises BadInput, BackendFailed or NotReady once it is awaited."""
+        return self._engine.answer(call)
 
-    async def probe(self, model: str) -> Answer:
-        """Raises BadInput, BackendFailed or NotReady."""
-        return await self._engine.probe(model)
+    def probe(self, model: str) -> Coroutine[None, None, Answer]:
+        """Likewise."""
+        return self._engine.probe(model)
 
 
 def _failed(model: ServedModel, reason: str) -> ServedModel:
