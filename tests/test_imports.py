@@ -63,6 +63,7 @@ DOORS = {
     "google": ("edge_worker/backends/tensorflow.py",),  # protobuf, which raises what a broken graph is
     "httptools": ("edge_worker/backends/http/connection.py",),
     "jwt": ("gateway/auth.py",),
+    "msgspec": ("edge_worker/backends/engine_process/messages.py",),
     "numpy": ("edge_worker/backends/*", "edge_worker/models/networks/*", "edge_worker/models/digits/train.py"),
     "prometheus_client": ("gateway/metrics.py", "gateway/tallies.py"),
     "pybase64": ("gateway/http/tf_serving/request.py",),

@@ -9,9 +9,6 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 from edge_worker.backends.base import Backend
-from edge_worker.backends.engine_process.backend import EngineProcessBackend
-from edge_worker.backends.engine_process.messages import start
-from edge_worker.backends.engine_process.spawn import spawner
 from edge_worker.backends.forwarding import Forwarder
 from edge_worker.backends.http.address import UpstreamSettings
 from edge_worker.backends.lanes import Source
@@ -21,6 +18,7 @@ from edge_worker.backoff import Backoff
 BACKENDS = ("opencv_dnn", "tensorflow", "echo", "http")
 
 DEVICE = re.compile(r"auto|cpu|gpu:[0-9]{1,3}")
+_OPENCV_COMMAND = "pip install '.[worker,opencv]'"
 _TENSORFLOW_COMMAND = "pip install '.[worker,opencv,tensorflow]'"
 
 
@@ -37,11 +35,19 @@ def open_backend(name: str, settings: BackendSettings, make_source: Callable[[],
 
 
 def open_apart(name: str, settings: BackendSettings, log_format: str, log_level: str) -> Backend:
-    """The same, with whatever computes in a process of its own (echo does not compute). Raises ValueError; what is
-    missing is found out when it starts."""
+    """The same, with whatever computes in a process of its own (echo does not compute). Raises ValueError, ImportError;
+    what the engine itself lacks is found out when it starts."""
     _check(name, settings)
     if name == "echo":
         return open_backend(name, settings)
+    try:
+        from edge_worker.backends.engine_process.backend import EngineProcessBackend
+        from edge_worker.backends.engine_process.messages import start
+        from edge_worker.backends.engine_process.spawn import spawner
+    except ImportError as error:
+        if error.name != "msgspec":
+            raise
+        raise ImportError(f"the backend {name} needs msgspec: {_OPENCV_COMMAND}") from error
     told, spawn = start(name, settings), spawner(log_format, log_level)
     return EngineProcessBackend(name, told, spawn, settings.engine_limit_s, Backoff(random.Random()))
 
@@ -83,7 +89,7 @@ def _open_opencv(settings: BackendSettings, make_source: Callable[[], Source]) -
     except ImportError as error:
         if error.name not in ("cv2", "numpy"):
             raise
-        raise ImportError("the backend opencv_dnn needs OpenCV: pip install '.[worker,opencv]'") from error
+        raise ImportError(f"the backend opencv_dnn needs OpenCV: {_OPENCV_COMMAND}") from error
     return ImageBackend(OpenCVLoader(), settings, _threads(settings), make_source)
 
 

@@ -160,8 +160,8 @@ class Desk:
                     self._large_at = self._clock()
                 if not self._take(message):
                     rest(message)
-        except (MalformedMessage, LookupError, TypeError, ValueError) as error:  # or what it says does not fit
-            self._over(f"{type(error).__name__}: {error}")
+        except MalformedMessage as error:
+            self._over(str(error))
         finally:
             self._is_taking = False
 

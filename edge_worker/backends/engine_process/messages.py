@@ -1,19 +1,19 @@
 """What a worker and its engine process say to each other: framing, and the values that cross. Pure.
 
-A message is two lengths, a JSON object and a body. Times are whole microseconds: JSON takes long over the digits of a
-float. Both ends are of one version and one machine, so there is no negotiation; but the engine process decodes
-strangers' pictures in native code, so what comes from it is read as JSON within bounds, and never as pickled Python.
+A message is two lengths, a JSON object and a body. Both ends are of one version and one machine, so there is no
+negotiation; but the engine process decodes strangers' pictures in native code, so what comes from it is read as JSON of
+known kinds within bounds, and never as pickled Python.
 """
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from edge_worker.backends.base import Answer, BackendFailed, BadInput, Call, NotReady, ServedModel
 from edge_worker.backends.settings import BackendSettings
@@ -27,51 +27,113 @@ MAX_HEAD_BYTES = 16 << 20
 MAX_BODY_BYTES = 1 << 31
 """Over the largest picture that a worker can be told to take, and the numbers of 256 pictures of a million classes."""
 
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_from_json = json.JSONDecoder().raw_decode
-"""What a text begins with, and where that ends."""
+
+class _Head(msgspec.Struct, tag_field="kind", tag=str.lower):
+    """What a message's JSON object says, by its `kind`."""
 
 
-class Kind(StrEnum):
-    """What a message is."""
+# --- from the worker --------------------------------------------------------------------------------------------------
 
-    # from the worker
-    START = "start"
-    CALL = "call"
-    PROBE = "probe"
-    CANCEL = "cancel"
-    CLOSE = "close"
-    # from the engine process
-    UNUSABLE = "unusable"
+
+class Start(_Head):
+    """The first message."""
+
+    backend: str
+    settings: Mapping[str, Any]  # Any: JSON
+
+
+class Ask(_Head):
+    """A `base.Call`; its body is the message's."""
+
+    call: int
+    model: str
+    method: str
+    path: str
+    metadata: tuple[tuple[str, str], ...]
+    deadline_at: float | None
+    """As it is: the monotonic clock is the machine's, not a process's."""
+
+
+class Probe(_Head):
+    """An inference of the backend's own sample."""
+
+    call: int
+    model: str
+
+
+class Cancel(_Head):
+    """Nobody waits for that call any more."""
+
+    call: int
+
+
+class Close(_Head):
+    """There is no more to do."""
+
+
+# --- from the engine process ------------------------------------------------------------------------------------------
+
+
+class Unusable(_Head):
     """The settings cannot be used; it has nothing more to say."""
-    MODELS = "models"
+
+    text: str
+
+
+class Models(_Head):
     """All models: once they are loaded, and whenever one of them has failed."""
-    LOST = "lost"
+
+    models: tuple[ServedModel, ...]
+
+
+class Lost(_Head):
     """Only a new process can help. It goes on with what it still can."""
-    ANSWER = "answer"
-    FAILURE = "failure"
-    ALIVE = "alive"
+
+    text: str
 
 
-_KINDS = {kind.value: kind for kind in Kind}
+class Answered(_Head):
+    """A `base.Answer`; its body is the message's."""
+
+    call: int
+    content_type: str
+    status: int
+    durations_s: dict[str, float]
+    metadata: tuple[tuple[str, str], ...]
+
+
+class Failed(_Head):
+    """What a call raised."""
+
+    call: int
+    error: str
+    text: str
+
+
+class Alive(_Head):
+    """A sign of life."""
+
+
+Head = Start | Ask | Probe | Cancel | Close | Unusable | Models | Lost | Answered | Failed | Alive
+
+_to_json = msgspec.json.Encoder().encode
+_from_json: msgspec.json.Decoder[Head] = msgspec.json.Decoder(Head)
 
 
 class MalformedMessage(Exception):
     """The other side is broken; nothing more that it says can be understood."""
 
 
-@dataclass(slots=True)
-class Message:
-    """One message. As with frames, nobody changes it once it is made."""
+class Message(msgspec.Struct):
+    """One message."""
 
-    kind: Kind
-    fields: Mapping[str, Any] = field(default_factory=dict)  # Any: JSON
+    head: Head
     body: Buffer = b""
 
 
 def encode(message: Message) -> tuple[bytes, Buffer]:
     """The lengths with the JSON object, and the body."""
-    head = _to_json({"kind": message.kind, **message.fields}).encode()
+    head = _to_json(message.head)
     return _LENGTHS.pack(len(head), len(message.body)) + head, message.body
 
 
@@ -109,30 +171,27 @@ class Decoder:
 
     def _message(self, whole: bytes, head_bytes: int, body_bytes: int) -> Message:
         begins = _LENGTHS.size + head_bytes
+        view = memoryview(whole)
         try:
-            text = whole[_LENGTHS.size : begins].decode()
-            fields, end = _from_json(text)
-            if end != len(text):
-                raise ValueError(f"{text[end : end + 40]!r} is behind it")
-            kind = _KINDS[fields.pop("kind")]
-        except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+            head = _from_json.decode(view[_LENGTHS.size : begins])
+        except (msgspec.DecodeError, RecursionError) as error:
             raise MalformedMessage(f"a message that is no JSON object of a known kind: {error}") from error
-        return Message(kind, fields, memoryview(whole)[begins : begins + body_bytes])
+        return Message(head, view[begins : begins + body_bytes])
 
 
 # --- the values that cross --------------------------------------------------------------------------------------------
 
 
 def start(backend: str, settings: BackendSettings) -> Message:
-    """The first message to an engine process. Of the settings, those of echo stay behind: it needs no process."""
+    """Of the settings, those of echo stay behind: it needs no process."""
     told = {name: value for name, value in asdict(settings).items() if not name.startswith("echo_")}
     told["model_dirs"] = list(map(str, settings.model_dirs))
-    return Message(Kind.START, {"backend": backend, "settings": told})
+    return Message(Start(backend, told))
 
 
-def settings_of(message: Message) -> BackendSettings:
+def settings_of(start: Start) -> BackendSettings:
     """What `start` was given."""
-    told = message.fields["settings"]
+    told = start.settings
     return BackendSettings(
         **{**told, "model_dirs": tuple(map(Path, told["model_dirs"])), "models": tuple(told["models"])}
     )
@@ -140,53 +199,29 @@ def settings_of(message: Message) -> BackendSettings:
 
 def models(served: Sequence[ServedModel]) -> Message:
     """All models as they are now."""
-    return Message(Kind.MODELS, {"models": [asdict(model) for model in served]})
-
-
-def models_of(message: Message) -> Sequence[ServedModel]:
-    """What `models` was given."""
-    return [ServedModel(**model) for model in message.fields["models"]]
+    return Message(Models(tuple(served)))
 
 
 def call(number: int, asked: Call) -> Message:
-    """A request. Its deadline stays what it is: the monotonic clock is the machine's, not a process's."""
-    told = {
-        "call": number,
-        "model": asked.model,
-        "method": asked.method,
-        "path": asked.path,
-        "metadata": asked.metadata,
-        "deadline_us": None if asked.deadline_at is None else round(asked.deadline_at * 1e6),
-    }
-    return Message(Kind.CALL, told, asked.body)
+    """A request."""
+    head = Ask(number, asked.model, asked.method, asked.path, tuple(asked.metadata), asked.deadline_at)
+    return Message(head, asked.body)
 
 
-def call_of(message: Message) -> Call:
+def call_of(head: Ask, body: Buffer) -> Call:
     """What `call` was given."""
-    told = message.fields
-    metadata = tuple([(name, value) for name, value in told["metadata"]])
-    deadline_at = None if told["deadline_us"] is None else told["deadline_us"] / 1e6
-    return Call(told["model"], told["method"], told["path"], metadata, message.body, deadline_at)
+    return Call(head.model, head.method, head.path, head.metadata, body, head.deadline_at)
 
 
 def answer(number: int, given: Answer) -> Message:
     """A response."""
-    told = {
-        "call": number,
-        "content_type": given.content_type,
-        "status": given.status,
-        "durations_us": {name: round(seconds * 1e6) for name, seconds in given.durations_s.items()},
-        "metadata": given.metadata,
-    }
-    return Message(Kind.ANSWER, told, given.body)
+    head = Answered(number, given.content_type, given.status, dict(given.durations_s), tuple(given.metadata))
+    return Message(head, given.body)
 
 
-def answer_of(message: Message) -> Answer:
+def answer_of(head: Answered, body: Buffer) -> Answer:
     """What `answer` was given."""
-    told = message.fields
-    metadata = tuple([(name, value) for name, value in told["metadata"]])
-    durations_s = {name: micros / 1e6 for name, micros in told["durations_us"].items()}
-    return Answer(bytes(message.body), told["content_type"], told["status"], durations_s, metadata)
+    return Answer(bytes(body), head.content_type, head.status, head.durations_s, head.metadata)
 
 
 def failure(number: int, error: BadInput | BackendFailed | NotReady) -> Message:
@@ -198,12 +233,11 @@ def failure(number: int, error: BadInput | BackendFailed | NotReady) -> Message:
             name = "not_ready"
         case _:
             name = "backend_failed"
-    return Message(Kind.FAILURE, {"call": number, "error": name, "text": str(error)})
+    return Message(Failed(number, name, str(error)))
 
 
-def error_of(message: Message) -> BadInput | BackendFailed | NotReady:
+def error_of(head: Failed) -> BadInput | BackendFailed | NotReady:
     """What `failure` was given."""
-    name, text = message.fields["error"], message.fields["text"]
-    if name == "not_ready":
-        return NotReady(text)
-    return BadInput(name, text) if name in BadInput.CODES else BackendFailed(text)
+    if head.error == "not_ready":
+        return NotReady(head.text)
+    return BadInput(head.error, head.text) if head.error in BadInput.CODES else BackendFailed(head.text)

@@ -15,14 +15,8 @@ import socket
 from collections.abc import Callable, Coroutine, Sequence
 
 from edge_worker.backends.base import Answer, BackendFailed, BackendLost, Call, NotReady, ServedModel
-from edge_worker.backends.engine_process.messages import (
-    Kind,
-    Message,
-    answer_of,
-    call,
-    error_of,
-    models_of,
-)
+from edge_worker.backends.engine_process import messages
+from edge_worker.backends.engine_process.messages import Message
 from edge_worker.backends.engine_process.spawn import Child, Spawn
 from edge_worker.backends.engine_process.stream import MessageStream, open_stream
 
@@ -95,12 +89,12 @@ class EngineProcess:
     def answer(self, asked: Call) -> Coroutine[None, None, Answer]:
         """Raises BadInput, BackendFailed or NotReady once it is awaited."""
         number = next(self._numbers)
-        return self._ask(number, call(number, asked))
+        return self._ask(number, messages.call(number, asked))
 
     def probe(self, model: str) -> Coroutine[None, None, Answer]:
         """Likewise."""
         number = next(self._numbers)
-        return self._ask(number, Message(Kind.PROBE, {"call": number, "model": model}))
+        return self._ask(number, Message(messages.Probe(number, model)))
 
     async def _ask(self, number: int, message: Message) -> Answer:
         if not self.is_running:
@@ -112,35 +106,34 @@ class EngineProcess:
             return await answered
         finally:
             if self._open.pop(number, None) is not None:  # whoever asked has gone
-                self._stream.send(Message(Kind.CANCEL, {"call": number}))
+                self._stream.send(Message(messages.Cancel(number)))
 
     # --- what it says -------------------------------------------------------------------------------------------------
 
     def _on_message(self, message: Message) -> None:
         self._silent_s = 0
-        match message.kind:
-            case Kind.ANSWER | Kind.FAILURE:
-                self._settle(message)
-            case Kind.MODELS:
-                self.models = models_of(message)
+        match message.head:
+            case messages.Answered() as head:
+                if (answered := self._asker(head.call)) is not None:
+                    answered.set_result(messages.answer_of(head, message.body))
+            case messages.Failed() as head:
+                if (answered := self._asker(head.call)) is not None:
+                    answered.set_exception(messages.error_of(head))
+            case messages.Models(models):
+                self.models = models
                 if self._loaded.done():
                     self._on_models(self)
                 else:
                     self._loaded.set_result(None)
-            case Kind.LOST:
-                self._be_unwell(message.fields["text"])
-            case Kind.UNUSABLE if not self._loaded.done():
-                self._loaded.set_exception(ValueError(message.fields["text"]))
+            case messages.Lost(text):
+                self._be_unwell(text)
+            case messages.Unusable(text) if not self._loaded.done():
+                self._loaded.set_exception(ValueError(text))
 
-    def _settle(self, message: Message) -> None:
-        outcome = answer_of(message) if message.kind is Kind.ANSWER else error_of(message)
-        answered = self._open.pop(message.fields["call"], None)
-        if answered is None or answered.done():  # whoever asked has gone
-            return
-        if isinstance(outcome, Answer):
-            answered.set_result(outcome)
-        else:
-            answered.set_exception(outcome)
+    def _asker(self, number: int) -> asyncio.Future[Answer] | None:
+        """None when whoever asked has gone."""
+        answered = self._open.pop(number, None)
+        return None if answered is None or answered.done() else answered
 
     # --- its end ------------------------------------------------------------------------------------------------------
 
@@ -150,7 +143,7 @@ class EngineProcess:
 
     async def close(self) -> None:
         """With no call in flight."""
-        self._stream.send(Message(Kind.CLOSE))
+        self._stream.send(Message(messages.Close()))
         await asyncio.wait((self._ending,), timeout=CLOSE_S)
         await self.kill()
 

@@ -22,16 +22,9 @@ from edge_worker.backends.base import (
     ThreadedBackend,
     Work,
 )
+from edge_worker.backends.engine_process import messages
 from edge_worker.backends.engine_process.desk import Desk, Line
-from edge_worker.backends.engine_process.messages import (
-    Kind,
-    Message,
-    answer,
-    call_of,
-    failure,
-    models,
-    settings_of,
-)
+from edge_worker.backends.engine_process.messages import Message, answer, call_of, failure, settings_of
 from edge_worker.backends.settings import BackendSettings
 
 ALIVE_S = 1.0
@@ -77,44 +70,44 @@ class EngineServer:
         task.add_done_callback(self._others.discard)
 
     def _on_message(self, message: Message) -> None:
-        match message.kind:
-            case Kind.CALL:
-                self._begin(message, self._answer(message))
-            case Kind.PROBE:
-                self._begin(message, self._probe(message))
-            case Kind.CANCEL:
-                if (task := self._calls.get(message.fields["call"])) is not None:
+        match message.head:
+            case messages.Ask() as head:
+                self._begin(head.call, self._answer(head, message.body))
+            case messages.Probe() as head:
+                self._begin(head.call, self._probe(head.model))
+            case messages.Cancel(number):
+                if (task := self._calls.get(number)) is not None:
                     task.cancel()
-            case Kind.START:
-                self._do(self._serve(message))
-            case Kind.CLOSE:
+            case messages.Start() as head:
+                self._do(self._serve(head))
+            case messages.Close():
                 self._do(self._close())
-            case _:
-                log.error("a message for a worker", extra={"kind": message.kind})
+            case head:
+                log.error("a message for a worker", extra={"kind": type(head).__name__.lower()})
 
     # --- calls that its threads take, on whichever thread -------------------------------------------------------------
 
     def _take(self, message: Message) -> bool:
         """False for what needs the event loop."""
-        match message.kind:
-            case Kind.CALL if self._threaded is not None:
-                return self._give(self._threaded, message)
-            case Kind.CANCEL if (work := self._works.get(message.fields["call"])) is not None:
+        match message.head:
+            case messages.Ask() as head if self._threaded is not None:
+                return self._give(self._threaded, head, message.body)
+            case messages.Cancel(number) if (work := self._works.get(number)) is not None:
                 if work.claim():
-                    del self._works[message.fields["call"]]
+                    del self._works[number]
                 return True
         return False
 
-    def _give(self, backend: ThreadedBackend, message: Message) -> bool:
-        number = message.fields["call"]
+    def _give(self, backend: ThreadedBackend, head: messages.Ask, body: messages.Buffer) -> bool:
+        number = head.call
 
         def tell(outcome: Answer | None, error: BaseException | None) -> None:
             self._works.pop(number, None)
             self._desk.send(_reply(number, outcome, error))
 
         try:
-            work = backend.work(call_of(message), tell)
-        except (BadInput, NotReady) as error:
+            work = backend.work(call_of(head, body), tell)
+        except Exception as error:  # a backend's bug costs one call, as in `_run`
             tell(None, error)
             return True
         if work is None:
@@ -125,17 +118,16 @@ class EngineServer:
 
     # --- calls of the event loop --------------------------------------------------------------------------------------
 
-    def _begin(self, message: Message, asking: Coroutine[Any, Any, Answer]) -> None:
-        number = message.fields["call"]
+    def _begin(self, number: int, asking: Coroutine[Any, Any, Answer]) -> None:
         task = asyncio.create_task(self._run(number, asking))
         self._calls[number] = task
         task.add_done_callback(lambda _: self._calls.pop(number))
 
-    async def _answer(self, message: Message) -> Answer:
-        return await self._loaded.answer(call_of(message))
+    async def _answer(self, head: messages.Ask, body: messages.Buffer) -> Answer:
+        return await self._loaded.answer(call_of(head, body))
 
-    async def _probe(self, message: Message) -> Answer:
-        return await self._loaded.probe(message.fields["model"])
+    async def _probe(self, model: str) -> Answer:
+        return await self._loaded.probe(model)
 
     @property
     def _loaded(self) -> Backend:
@@ -152,10 +144,10 @@ class EngineServer:
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
-    async def _serve(self, message: Message) -> None:
+    async def _serve(self, told: messages.Start) -> None:
         """Loads, and watches."""
         try:
-            backend = self._open_backend(message.fields["backend"], settings_of(message), self._desk.line)
+            backend = self._open_backend(told.backend, settings_of(told), self._desk.line)
             served = await backend.start()
             gc.collect()
             gc.freeze()  # libraries and models stay: no collection need hold Python's lock to look at them
@@ -167,19 +159,19 @@ class EngineServer:
             await backend.watch(self._say_models)
         except BackendLost as error:
             self._desk.share(False)  # threads that hang read nothing
-            self._desk.send(Message(Kind.LOST, {"text": str(error)}))
+            self._desk.send(Message(messages.Lost(str(error))))
         except (ValueError, ImportError) as error:
-            self._desk.send(Message(Kind.UNUSABLE, {"text": str(error)}))
+            self._desk.send(Message(messages.Unusable(str(error))))
         except Exception:  # a backend's bug ends this process, and the worker starts another
             log.exception("backend raised what it must not")
             self._is_over.set()
 
     def _say_models(self, served: Sequence[ServedModel]) -> None:
-        self._desk.send(models(served))
+        self._desk.send(messages.models(served))
 
     async def _say_alive(self) -> None:
         while True:
-            self._desk.send(Message(Kind.ALIVE))
+            self._desk.send(Message(messages.Alive()))
             self._desk.poll()
             await asyncio.sleep(ALIVE_S)
 

@@ -43,8 +43,8 @@ class MessageStream(asyncio.Protocol):
         try:
             for message in self._decoder.feed(data):
                 self._on_message(message)
-        except (MalformedMessage, LookupError, TypeError, ValueError) as error:  # or what it says does not fit
-            self._end(f"{type(error).__name__}: {error}")
+        except MalformedMessage as error:
+            self._end(str(error))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end("")  # where something was left unread the system calls it an error, which means no more

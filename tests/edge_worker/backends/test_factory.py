@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_worker.backends.factory import BACKENDS, open_backend, open_forwarder
+from edge_worker.backends.factory import BACKENDS, open_apart, open_backend, open_forwarder
 from edge_worker.backends.http.address import UpstreamSettings, parse_upstream
 from edge_worker.backends.settings import BackendSettings
 from tests.support.networks import needs_tensorflow
@@ -77,6 +77,16 @@ def test_a_library_that_is_missing_is_named_with_the_command(monkeypatch: pytest
 
     with pytest.raises(ImportError, match=r"pip install '.\[worker,opencv\]'"):
         open_afresh("opencv_dnn", Afresh())
+
+
+def test_without_a_way_to_an_engine_process_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever left the extra of the engine out is told so; echo needs no such process."""
+    for module in [name for name in sys.modules if name.startswith("edge_worker.backends.engine_process")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "msgspec", None)
+    with pytest.raises(ImportError, match=r"opencv_dnn needs msgspec: pip install '.\[worker,opencv\]'"):
+        open_apart("opencv_dnn", BackendSettings(), "text", "info")
+    assert open_apart("echo", BackendSettings(), "text", "info").name == "echo"
 
 
 def test_without_tensorflow_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,17 @@ from contextlib import asynccontextmanager
 import pytest
 
 from edge_worker.backends.engine_process.desk import IN_USE_S, READ_BYTES, Desk
-from edge_worker.backends.engine_process.messages import Kind, Message, encode
+from edge_worker.backends.engine_process.messages import (
+    Alive,
+    Answered,
+    Ask,
+    Cancel,
+    Close,
+    Head,
+    Message,
+    Probe,
+    encode,
+)
 from edge_worker.backends.lanes import Lanes, Work
 from tests.support.fake_clock import FakeClock, settle
 from tests.support.held import WAIT_S, Held
@@ -34,13 +44,12 @@ class Bench:
         self.loop_thread = threading.get_ident()
 
     def _take(self, message: Message) -> bool:
-        number = message.fields.get("call", 0)
-        match message.kind:
-            case Kind.CALL:
+        match message.head:
+            case Ask(number, model):
                 self.calls[number] = Held()
-                self.works[number] = Work(self.lanes[message.fields["model"]], self.calls[number], lambda *_: None)
+                self.works[number] = Work(self.lanes[model], self.calls[number], lambda *_: None)
                 self.works[number].begin()
-            case Kind.CANCEL:
+            case Cancel(number):
                 self.works[number].claim()
             case _:
                 return False
@@ -54,12 +63,15 @@ class Bench:
         assert threading.get_ident() == self.loop_thread
         self.ends.append(reason)
 
-    def say(self, kind: Kind, number: int, model: str = "m", body: bytes = b"") -> None:
-        self.far.sendall(b"".join(encode(Message(kind, {"call": number, "model": model}, body))))
+    def say(self, head: Head, body: bytes = b"") -> None:
+        self.far.sendall(b"".join(encode(Message(head, body))))
+
+    def ask(self, number: int, model: str = "m", body: bytes = b"") -> None:
+        self.say(Ask(number, model, "POST", "/", (), None), body)
 
     async def begin(self, number: int, model: str = "m") -> Held:
         """A call that the event loop reads, once its thread has it."""
-        self.say(Kind.CALL, number, model)
+        self.ask(number, model)
         await until(lambda: number in self.calls and self.calls[number].begun.is_set())
         return self.calls[number]
 
@@ -96,7 +108,7 @@ async def test_a_thread_that_is_done_reads_its_next_call_itself() -> None:
     """Nobody reads while it computes, and no turn of the event loop is between two calls."""
     async with bench("m") as on:
         first = await on.begin(1)
-        on.say(Kind.CALL, 2)
+        on.ask(2)
         await settle()
         assert list(on.calls) == [1]
         first.end.set()
@@ -108,7 +120,7 @@ async def test_when_nothing_is_there_the_event_loop_reads_again() -> None:
     async with bench("m") as on:
         for number in (1, 3, 5):
             call = await on.begin(number)
-            on.say(Kind.CALL, number + 1)
+            on.ask(number + 1)
             call.end.set()
             on.wait_begun(number + 1).end.set()
 
@@ -117,9 +129,9 @@ async def test_what_is_taken_back_before_its_turn_is_never_begun() -> None:
     """A thread reads all that was said before it begins."""
     async with bench("m") as on:
         first = await on.begin(1)
-        on.say(Kind.CALL, 2)
-        on.say(Kind.CANCEL, 2)
-        on.say(Kind.CALL, 3)
+        on.ask(2)
+        on.say(Cancel(2))
+        on.ask(3)
         first.end.set()
         on.wait_begun(3)
         assert not on.calls[2].begun.is_set()
@@ -129,11 +141,11 @@ async def test_what_a_thread_cannot_take_goes_to_the_event_loop() -> None:
     """In order."""
     async with bench("m") as on:
         first = await on.begin(1)
-        on.say(Kind.PROBE, 2)
-        on.say(Kind.CLOSE, 3)
+        on.say(Probe(2, "m"))
+        on.say(Close())
         first.end.set()
         await until(lambda: len(on.passed) == 2)
-        assert [message.kind for message in on.passed] == [Kind.PROBE, Kind.CLOSE]
+        assert [message.head for message in on.passed] == [Probe(2, "m"), Close()]
 
 
 async def test_a_call_that_takes_many_reads_arrives_whole() -> None:
@@ -141,7 +153,7 @@ async def test_a_call_that_takes_many_reads_arrives_whole() -> None:
     async with bench("m") as on:
         first = await on.begin(1)
         body = bytes(4 << 20)
-        saying = asyncio.create_task(asyncio.to_thread(on.say, Kind.CALL, 2, "m", body))
+        saying = asyncio.create_task(asyncio.to_thread(on.ask, 2, "m", body))
         first.end.set()
         await saying
         await until(lambda: 2 in on.calls and on.calls[2].begun.is_set())
@@ -152,8 +164,8 @@ async def test_a_thread_hands_on_what_is_for_another_model() -> None:
     async with bench("m", "other") as on:
         (await on.begin(1)).end.set()
         calls = [await on.begin(2, "other"), await on.begin(3)]
-        on.say(Kind.CALL, 4, "other")
-        on.say(Kind.CALL, 5)
+        on.ask(4, "other")
+        on.ask(5)
         calls[1].end.set()
         on.wait_begun(5)
         assert not on.calls[4].begun.is_set()
@@ -169,9 +181,9 @@ async def test_while_a_model_in_use_has_a_free_thread_the_event_loop_reads() -> 
         (await on.begin(3, "other")).end.set()
         await until(lambda: on.lines["other"].free == 1 and on.desk._loop_reads)
         await on.clock.advance(IN_USE_S)
-        on.say(Kind.CALL, 4)  # is read, and no more after it
+        on.ask(4)  # is read, and no more after it
         await until(lambda: 4 in on.calls)
-        on.say(Kind.CALL, 5, "other")
+        on.ask(5, "other")
         await settle()
         assert 5 not in on.calls
         on.desk.poll()
@@ -181,14 +193,14 @@ async def test_while_a_model_in_use_has_a_free_thread_the_event_loop_reads() -> 
 async def test_after_a_call_that_no_socket_holds_the_event_loop_reads() -> None:
     """So that the next one is there, whole, when a thread asks for it; for a while."""
     async with bench("m") as on:
-        await asyncio.to_thread(on.say, Kind.CALL, 1, "m", bytes(READ_BYTES + 1))
+        await asyncio.to_thread(on.ask, 1, "m", bytes(READ_BYTES + 1))
         await until(lambda: 1 in on.calls)
-        on.say(Kind.CALL, 2)
+        on.ask(2)
         await until(lambda: 2 in on.calls)
         await on.clock.advance(IN_USE_S)
-        on.say(Kind.CALL, 3)  # is read, and no more after it
+        on.ask(3)  # is read, and no more after it
         await until(lambda: 3 in on.calls)
-        on.say(Kind.CALL, 4)
+        on.ask(4)
         await settle()
         assert 4 not in on.calls
 
@@ -197,7 +209,7 @@ async def test_while_no_model_is_in_use_the_event_loop_reads() -> None:
     """No thread would come."""
     async with bench("m") as on:
         for count in (1, 2):
-            on.say(Kind.PROBE, count)
+            on.say(Probe(count, "m"))
             await until(lambda: len(on.passed) == count)  # noqa: B023  # within the turn
 
 
@@ -206,12 +218,12 @@ async def test_a_desk_that_is_not_shared_is_read_by_the_event_loop() -> None:
     async with bench("m") as on:
         await on.begin(1)
         on.desk.share(False)
-        on.say(Kind.PROBE, 2)
+        on.say(Probe(2, "m"))
         await until(lambda: on.passed)
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"), [(b"", ""), (b"\x00\x00\x00\x02\x00\x00\x00\x00[]" * 2, "MalformedMessage: ")]
+    ("said", "reason"), [(b"", ""), (b"\x00\x00\x00\x02\x00\x00\x00\x00[]" * 2, "a message that is no JSON object")]
 )
 @pytest.mark.parametrize("by_thread", [False, True])
 async def test_an_end_is_heard_of_once(said: bytes, reason: str, by_thread: bool) -> None:
@@ -228,18 +240,16 @@ async def test_an_end_is_heard_of_once(said: bytes, reason: str, by_thread: bool
         assert heard.startswith(reason)
         assert bool(heard) == bool(reason)
         on.desk.poll()
-        on.desk.send(Message(Kind.ALIVE))
+        on.desk.send(Message(Alive()))
 
 
 async def test_messages_of_several_threads_do_not_mix() -> None:
     """Each is written whole, also where the far end is slow."""
     async with bench() as on:
         bodies = [bytes([number]) * (1 << 20) for number in range(4)]
-        sending = [
-            asyncio.create_task(asyncio.to_thread(on.desk.send, Message(Kind.ANSWER, {"call": 1}, body)))
-            for body in bodies
-        ]
-        size = len(b"".join(encode(Message(Kind.ANSWER, {"call": 1}, bodies[0]))))
+        told = [Message(Answered(1, "image/png", 200, {}, ()), body) for body in bodies]
+        sending = [asyncio.create_task(asyncio.to_thread(on.desk.send, one)) for one in told]
+        size = len(b"".join(encode(told[0])))
 
         def read() -> list[bytes]:
             return [on.far.recv(size, socket.MSG_WAITALL)[-(1 << 20) :] for _ in bodies]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edge_worker.backends.base import Answer, BackendFailed, BadInput, Call, NotReady, ServedModel
 from edge_worker.backends.engine_process import messages
-from edge_worker.backends.engine_process.messages import Decoder, Kind, MalformedMessage, Message, encode
+from edge_worker.backends.engine_process.messages import Decoder, MalformedMessage, Message, Probe, encode
 from edge_worker.backends.settings import BackendSettings
 
 
@@ -31,16 +31,14 @@ def fed(pieces: Sequence[bytes]) -> list[Message]:
 @given(st.lists(st.tuples(st.integers(0, 9), st.binary(max_size=40)), max_size=5), st.lists(st.integers(1, 30)))
 def test_pieces_of_any_size_give_the_same_messages(sent: list[tuple[int, bytes]], sizes: list[int]) -> None:
     """Whatever a read returns, messages come out whole and in order."""
-    told = [Message(Kind.CALL, {"call": number}, body) for number, body in sent]
+    told = [Message(Probe(number, "m"), body) for number, body in sent]
     data = b"".join(part for message in told for part in encode(message))
     pieces, at = [], 0
     for size in sizes:
         pieces.append(data[at : at + size])
         at += size
     pieces.append(data[at:])
-    assert [(one.kind, one.fields["call"], bytes(one.body)) for one in fed(pieces)] == [
-        (Kind.CALL, number, body) for number, body in sent
-    ]
+    assert [(one.head, bytes(one.body)) for one in fed(pieces)] == [(Probe(number, "m"), body) for number, body in sent]
 
 
 @pytest.mark.parametrize(
@@ -69,8 +67,9 @@ def test_settings_cross(tmp_path: Path) -> None:
         mixed_precision=True,
     )  # fmt: skip
     read = crossed(messages.start("tensorflow", settings))
-    assert read.fields["backend"] == "tensorflow"
-    assert messages.settings_of(read) == settings
+    assert isinstance(read.head, messages.Start)
+    assert read.head.backend == "tensorflow"
+    assert messages.settings_of(read.head) == settings
 
 
 def test_models_cross() -> None:
@@ -79,14 +78,16 @@ def test_models_cross() -> None:
         ServedModel("digits", "1", 2, metadata={"labels": 10, "input": {"shape": [-1, 8, 8, 1]}}, ahead=2),
         ServedModel("broken", "", 1, failure="model.toml: no such file"),
     ]
-    assert messages.models_of(crossed(messages.models(models))) == models
+    assert crossed(messages.models(models)).head == messages.Models(tuple(models))
 
 
 @pytest.mark.parametrize("deadline_at", [None, 12345.678901])
 def test_a_call_crosses(deadline_at: float | None) -> None:
     """Its body is bytes that are not copied once more, its deadline is the same moment."""
     call = Call("m", "POST", "/inference/m?top=3", (("content-type", "image/png"),), b"picture", deadline_at)
-    read = messages.call_of(crossed(messages.call(7, call)))
+    message = crossed(messages.call(7, call))
+    assert isinstance(message.head, messages.Ask)
+    read = messages.call_of(message.head, message.body)
     assert isinstance(read.body, memoryview)
     assert (read.model, read.method, read.path, read.metadata) == (call.model, call.method, call.path, call.metadata)
     assert (bytes(read.body), read.deadline_at) == (b"picture", deadline_at)
@@ -95,7 +96,9 @@ def test_a_call_crosses(deadline_at: float | None) -> None:
 def test_an_answer_crosses() -> None:
     """The durations keep their order."""
     answer = Answer(b"\x00labels", "x/y", 201, {"decode": 0.25, "b": 1.5, "a": 0.125}, (("tensor-shape", "1,3"),))
-    read = messages.answer_of(crossed(messages.answer(7, answer)))
+    message = crossed(messages.answer(7, answer))
+    assert isinstance(message.head, messages.Answered)
+    read = messages.answer_of(message.head, message.body)
     assert read == answer
     assert list(read.durations_s) == ["decode", "b", "a"]
 
@@ -105,19 +108,21 @@ def test_an_answer_crosses() -> None:
 )
 def test_a_failure_crosses(error: BadInput | BackendFailed | NotReady) -> None:
     """Its kind, its code and its text."""
-    read = messages.error_of(crossed(messages.failure(7, error)))
+    head = crossed(messages.failure(7, error)).head
+    assert isinstance(head, messages.Failed)
+    read = messages.error_of(head)
     assert (type(read), str(read), getattr(read, "code", "")) == (type(error), "why", getattr(error, "code", ""))
 
 
 def test_a_failure_of_no_known_kind_is_the_engines() -> None:
     """A call is never left without an end."""
-    assert isinstance(messages.error_of(Message(Kind.FAILURE, {"error": "new", "text": "why"})), BackendFailed)
+    assert isinstance(messages.error_of(messages.Failed(1, "new", "why")), BackendFailed)
 
 
 def test_text_of_any_language_crosses() -> None:
     """As UTF-8, however it is split."""
-    data = b"".join(encode(Message(Kind.LOST, {"text": "Grüße, 猫"})))
+    data = b"".join(encode(Message(messages.Lost("Grüße, 猫"))))
     (read,) = fed([bytes([byte]) for byte in data])
-    assert read.fields["text"] == "Grüße, 猫"
+    assert read.head == messages.Lost("Grüße, 猫")
     assert "猫".encode() in data
     assert json.loads(data[8:])["kind"] == "lost"

@@ -53,7 +53,7 @@ async def test_it_is_told_what_to_load_and_says_what_it_loaded() -> None:
     """The backend and its settings cross, and the models come back."""
     async with running(FakeBackend(models=[ServedModel("m", "2", 3, ahead=3)])) as pair:
         assert pair.spawn.opened == [("fake", BackendSettings(slots=3))]
-        assert pair.engine.models == [ServedModel("m", "2", 3, ahead=3)]
+        assert pair.engine.models == (ServedModel("m", "2", 3, ahead=3),)
         assert pair.engine.is_running
 
 
@@ -203,7 +203,7 @@ async def test_what_is_in_flight_when_it_ends_fails(status: int, reason: str) ->
     [
         struct.pack("!II", 1 << 31, 0),
         struct.pack("!II", 2, 0) + b"[]",
-        struct.pack("!II", 17, 0) + b'{"kind":"answer"}',
+        struct.pack("!II", 19, 0) + b'{"kind":"answered"}',
     ],
 )
 async def test_a_process_that_talks_nonsense_is_ended(said: bytes) -> None:

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from edge_worker.backends.engine_process.messages import Kind, Message
+from edge_worker.backends.engine_process.messages import Close, Message, Probe
 from edge_worker.backends.engine_process.stream import open_stream
 
 WAIT_S = 30.0
@@ -23,10 +23,10 @@ async def test_messages_arrive_whole_and_in_order() -> None:
     near = await open_stream(ours, lambda message: None, lambda reason: None)
     far = await open_stream(theirs, arrived.put_nowait, lambda reason: None)
     for number, body in enumerate((b"", LARGE, b"small")):
-        near.send(Message(Kind.CALL, {"call": number}, body))
+        near.send(Message(Probe(number, "m"), body))
     async with asyncio.timeout(WAIT_S):
         got = [await arrived.get() for _ in range(3)]
-    assert [message.fields["call"] for message in got] == [0, 1, 2]
+    assert [message.head for message in got] == [Probe(number, "m") for number in range(3)]
     assert [bytes(message.body) for message in got] == [b"", LARGE, b"small"]
     near.close()
     far.close()
@@ -38,13 +38,13 @@ async def test_an_end_that_closes_is_heard_of_once(unread: bytes) -> None:
     ours, theirs = socket.socketpair()
     ended: asyncio.Queue[str] = asyncio.Queue()
     near = await open_stream(ours, lambda message: None, ended.put_nowait)
-    near.send(Message(Kind.CALL, {"call": 1}, unread))
+    near.send(Message(Probe(1, "m"), unread))
     if not unread:
         theirs.recv(1000)
     theirs.close()
     async with asyncio.timeout(WAIT_S):
         assert await ended.get() == ""
-    near.send(Message(Kind.CLOSE))
+    near.send(Message(Close()))
     near.close()
     assert ended.empty()
 
@@ -57,6 +57,6 @@ async def test_nonsense_is_an_end_with_its_reason() -> None:
     await open_stream(ours, heard.append, ended.put_nowait)
     theirs.send(b"\x00\x00\x00\x02\x00\x00\x00\x00[]" * 2)
     async with asyncio.timeout(WAIT_S):
-        assert "MalformedMessage" in await ended.get()
+        assert "no JSON object of a known kind" in await ended.get()
     assert heard == []
     theirs.close()
