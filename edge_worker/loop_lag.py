@@ -12,10 +12,10 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-PERIOD_S = 0.1
+PERIOD_S = 0.2
 """Between looks. Each takes the core from an engine, and finds its caches cold: 50 a second took 1 % of a core's images
 (docs/explanation/performance.md)."""
-KEPT = 600
+KEPT = 300
 """Looks, so a minute: a p99 of less would be the work of a handful."""
 
 

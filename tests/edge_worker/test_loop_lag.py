@@ -41,6 +41,6 @@ async def test_percentiles_are_of_the_lateness() -> None:
 
 
 async def test_what_is_long_past_is_forgotten() -> None:
-    """Half a minute is kept, no more."""
+    """A minute is kept, no more."""
     lag = await lag_of([0.5] + [0.002] * KEPT)
     assert lag.percentile_ms(100) == 2.0
