@@ -13,9 +13,8 @@ from collections.abc import Callable
 from edge_worker.backends.forwarding import Headers, Sink
 from edge_worker.exchange_runner import NotAnswered
 from edge_worker.forward_runner import ForwardRunner
-from wire import events
 from wire.errors import ExchangeCode
-from wire.frames import Buffer, RequestHead, ResponseHead
+from wire.frames import Buffer, Metadata, RequestHead, ResponseHead
 from wire.pump import Pump
 from wire.session import LOW_WATER_BYTES, Session
 
@@ -150,30 +149,37 @@ class StreamIntake:
         self._on_over = on_over
         self._open: dict[int, tuple[StreamedExchange, asyncio.Task[None]]] = {}
 
-    def on_event(self, event: events.Event) -> None:
-        """Takes those that are about an exchange."""
-        match event:
-            case events.RequestReceived():
-                self._begin(event.exchange, event.head)
-            case events.BodyReceived() if found := self._open.get(event.exchange):
-                found[0].body_received(event.data)
-            case events.BodyEnded() if found := self._open.get(event.exchange):
-                found[0].body_ended(event.trailers)
-            case events.BodySent() if found := self._open.get(event.exchange):
-                found[0].room_made()
-            case events.ExchangeCancelled() if found := self._open.get(event.exchange):
-                found[1].cancel()
+    def request_received(self, exchange: int, head: RequestHead) -> None:
+        """See Intake."""
+        streamed = StreamedExchange(exchange, head, self)
+        task = self._tasks.create_task(self._run(exchange, streamed))
+        self._open[exchange] = streamed, task
+        task.add_done_callback(lambda _: self._open.pop(exchange))  # also when it is cancelled before it began
+
+    def body_received(self, exchange: int, data: Buffer) -> None:
+        """See Intake."""
+        if found := self._open.get(exchange):
+            found[0].body_received(data)
+
+    def body_ended(self, exchange: int, trailers: Metadata) -> None:
+        """See Intake."""
+        if found := self._open.get(exchange):
+            found[0].body_ended(trailers)
+
+    def body_sent(self, exchange: int) -> None:
+        """See Intake."""
+        if found := self._open.get(exchange):
+            found[0].room_made()
+
+    def cancelled(self, exchange: int) -> None:
+        """See Intake."""
+        if found := self._open.get(exchange):
+            found[1].cancel()
 
     def drop_all(self) -> None:
-        """The tunnel is over."""
+        """See Intake."""
         for _, task in self._open.values():
             task.cancel()
-
-    def _begin(self, number: int, head: RequestHead) -> None:
-        exchange = StreamedExchange(number, head, self)
-        task = self._tasks.create_task(self._run(number, exchange))
-        self._open[number] = exchange, task
-        task.add_done_callback(lambda _: self._open.pop(number))  # also when it is cancelled before it began
 
     async def _run(self, number: int, exchange: StreamedExchange) -> None:
         failure = await self._runner.run(exchange)

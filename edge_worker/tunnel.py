@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from edge_worker.exchange_runner import ExchangeRunner
 from edge_worker.forward_runner import ForwardRunner
@@ -18,7 +19,7 @@ from edge_worker.whole import WholeIntake
 from wire import events
 from wire.channel import Channel
 from wire.errors import CloseCode
-from wire.frames import Hello, Load, Model
+from wire.frames import Buffer, Hello, Load, Metadata, Model, RequestHead
 from wire.limits import Limits
 from wire.pump import Pump
 from wire.session import Role, Session, State
@@ -27,6 +28,28 @@ EXPIRY_WARNING_S = 300.0
 """A token that is valid for less than this when it is taken was probably forgotten."""
 
 log = logging.getLogger("edge_worker.tunnel")
+
+
+class Intake(Protocol):
+    """What becomes of the exchanges of one tunnel: WholeIntake, StreamIntake. Each is over when its answer is sent."""
+
+    def request_received(self, exchange: int, head: RequestHead) -> None:
+        """An exchange began."""
+
+    def body_received(self, exchange: int, data: Buffer) -> None:
+        """More of its request."""
+
+    def body_ended(self, exchange: int, trailers: Metadata) -> None:
+        """Its request is whole."""
+
+    def body_sent(self, exchange: int) -> None:
+        """There is room for more of its answer."""
+
+    def cancelled(self, exchange: int) -> None:
+        """Nobody waits for it any more."""
+
+    def drop_all(self) -> None:
+        """The tunnel is over."""
 
 
 class Tunnel:
@@ -49,9 +72,7 @@ class Tunnel:
         self._session.hello(hello)
         self._tasks = asyncio.TaskGroup()
         if isinstance(runner, ForwardRunner):
-            self._intake: StreamIntake | WholeIntake = StreamIntake(
-                self._session, self._pump, runner, self._tasks, clock, self._look_idle
-            )
+            self._intake: Intake = StreamIntake(self._session, self._pump, runner, self._tasks, clock, self._look_idle)
         else:
             self._intake = WholeIntake(
                 self._session, self._pump, runner, max_body_bytes, self._tasks, clock, self._look_idle
@@ -122,12 +143,18 @@ class Tunnel:
 
     def _on_event(self, event: events.Event) -> None:
         match event:
-            case events.RequestReceived() | events.BodyReceived() | events.BodyEnded():  # first: the most by far
-                self._intake.on_event(event)
+            case events.RequestReceived():  # first: the most by far
+                self._intake.request_received(event.exchange, event.head)
+            case events.BodyReceived():
+                self._intake.body_received(event.exchange, event.data)
+            case events.BodyEnded():
+                self._intake.body_ended(event.exchange, event.trailers)
             case events.ResponseSent():
                 self._look_idle()
+            case events.BodySent():
+                self._intake.body_sent(event.exchange)
             case events.ExchangeCancelled():
-                self._intake.on_event(event)
+                self._intake.cancelled(event.exchange)
                 self._look_idle()
             case events.DrainHeard():
                 self._was_heard = True
@@ -148,8 +175,6 @@ class Tunnel:
                 self._watch_expiry(event.expires_in_s)
             case events.PeerDraining():
                 log.info("gateway draining", extra={"gateway": self._gateway, "reason": event.text})
-            case _:
-                self._intake.on_event(event)
 
     def _watch_expiry(self, expires_in_s: float) -> None:
         if 0 < expires_in_s < EXPIRY_WARNING_S:

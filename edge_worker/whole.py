@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edge_worker.exchange_runner import Answered, ExchangeRunner, NotAnswered, WholeRequest
-from wire import events
 from wire.errors import ExchangeCode
-from wire.frames import Buffer, RequestHead
+from wire.frames import Buffer, Metadata, RequestHead
 from wire.pump import Pump
 from wire.session import Session
 
@@ -59,30 +58,15 @@ class WholeIntake:
         self._running: dict[int, asyncio.Task[None]] = {}
         self._held: dict[int, int] = {}  # body bytes by exchange, until it is over here
 
-    def on_event(self, event: events.Event) -> None:
-        """Takes those that are about an exchange."""
-        match event:
-            case events.RequestReceived():
-                self._begin(event.exchange, event.head)
-            case events.BodyReceived():
-                self._take(event.exchange, event.data)
-            case events.BodyEnded():
-                self._start(event.exchange)
-            case events.ExchangeCancelled():
-                self._drop(event.exchange)
-
-    def drop_all(self) -> None:
-        """The tunnel is over."""
-        for task in self._running.values():
-            task.cancel()
-
-    def _begin(self, exchange: int, head: RequestHead) -> None:
+    def request_received(self, exchange: int, head: RequestHead) -> None:
+        """See Intake."""
         if head.body_bytes is not None and head.body_bytes > self._max_body_bytes:
             self._refuse_size(exchange)
         else:
             self._arriving[exchange] = _Arriving(head, self._clock())
 
-    def _take(self, exchange: int, data: Buffer) -> None:
+    def body_received(self, exchange: int, data: Buffer) -> None:
+        """See Intake."""
         arriving = self._arriving.get(exchange)
         if arriving is None:
             return
@@ -96,7 +80,8 @@ class WholeIntake:
         else:
             self._session.consume(exchange, len(data), self._clock())
 
-    def _start(self, exchange: int) -> None:
+    def body_ended(self, exchange: int, _trailers: Metadata) -> None:
+        """See Intake."""
         arriving = self._arriving.pop(exchange, None)
         if arriving is None:
             return
@@ -105,6 +90,22 @@ class WholeIntake:
         task = self._tasks.create_task(self._run(exchange, request))
         self._running[exchange] = task
         task.add_done_callback(lambda _: self._finished(exchange))  # also when it is cancelled before it began
+
+    def body_sent(self, exchange: int) -> None:
+        """See Intake. An answer was given whole."""
+
+    def cancelled(self, exchange: int) -> None:
+        """See Intake."""
+        task = self._running.get(exchange)
+        if task is not None:
+            task.cancel()
+        else:
+            self._forget(exchange)
+
+    def drop_all(self) -> None:
+        """See Intake."""
+        for task in self._running.values():
+            task.cancel()
 
     def _finished(self, exchange: int) -> None:
         del self._running[exchange]
@@ -142,13 +143,6 @@ class WholeIntake:
         """Ends an exchange whose body is still to come, or coming."""
         self._forget(exchange)
         self._fail(exchange, NotAnswered(code, text))
-
-    def _drop(self, exchange: int) -> None:
-        task = self._running.get(exchange)
-        if task is not None:
-            task.cancel()
-        else:
-            self._forget(exchange)
 
     def _forget(self, exchange: int) -> None:
         self._arriving.pop(exchange, None)
