@@ -124,7 +124,7 @@ class StreamedExchange:
             body_bytes=body_bytes,
             received_us=int(self._whole_at * 1e6),
             sent_us=int(now * 1e6),
-            durations_us=tuple((name, max(0, int(seconds * 1e6))) for name, seconds in steps.items()),
+            durations_us=tuple((name, max(0, round(seconds * 1e6))) for name, seconds in steps.items()),
         )
 
 
