@@ -8,7 +8,7 @@ known kinds within bounds, and never as pickled Python.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -195,11 +195,6 @@ def settings_of(start: Start) -> BackendSettings:
     return BackendSettings(
         **{**told, "model_dirs": tuple(map(Path, told["model_dirs"])), "models": tuple(told["models"])}
     )
-
-
-def models(served: Sequence[ServedModel]) -> Message:
-    """All models as they are now."""
-    return Message(Models(tuple(served)))
 
 
 def call(number: int, asked: Call) -> Message:

@@ -167,7 +167,7 @@ class EngineServer:
             self._is_over.set()
 
     def _say_models(self, served: Sequence[ServedModel]) -> None:
-        self._desk.send(messages.models(served))
+        self._desk.send(Message(messages.Models(tuple(served))))
 
     async def _say_alive(self) -> None:
         while True:

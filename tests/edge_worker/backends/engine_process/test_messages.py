@@ -78,7 +78,8 @@ def test_models_cross() -> None:
         ServedModel("digits", "1", 2, metadata={"labels": 10, "input": {"shape": [-1, 8, 8, 1]}}, ahead=2),
         ServedModel("broken", "", 1, failure="model.toml: no such file"),
     ]
-    assert crossed(messages.models(models)).head == messages.Models(tuple(models))
+    told = messages.Models(tuple(models))
+    assert crossed(Message(told)).head == told
 
 
 @pytest.mark.parametrize("deadline_at", [None, 12345.678901])

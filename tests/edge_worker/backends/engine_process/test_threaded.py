@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from demo.stack import REPOSITORY
-from edge_worker.backends.base import BadInput, Call
+from edge_worker.backends.base import BackendFailed, BadInput, Call
 from edge_worker.backends.engine_process.messages import start
 from edge_worker.backends.engine_process.process import EngineProcess
 from edge_worker.backends.engine_process.server import EngineServer
@@ -71,6 +71,16 @@ async def test_what_cannot_be_answered_says_why(asked: Call, code: str, text: st
         assert raised.value.code == code
         assert await digit(engine, SAMPLES[3]) == "3"
         assert server._works == {}
+
+
+async def test_a_bug_on_the_way_to_a_thread_costs_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads, the stream goes on."""
+    async with running(BackendSettings()) as (engine, server):
+        with monkeypatch.context() as patch:
+            patch.setattr(server._threaded, "work", lambda *_: 1 / 0)
+            with pytest.raises(BackendFailed, match="the engine failed; the worker's log says why"):
+                await engine.answer(call(SAMPLES[0]))
+        assert await digit(engine, SAMPLES[3]) == "3"
 
 
 async def test_a_tensor_of_several_pictures_is_answered_between_them() -> None:
