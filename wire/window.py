@@ -274,6 +274,8 @@ class Path:
                 self.flight_bytes = self._bounded(max(least, min(most, self._aim)))
                 if now - self._min_rtt_at > MIN_RTT_WINDOW_S:
                     self.phase = Phase.DRAINING
+            case Phase.STARTING | Phase.STEADY if not self._round_limited:
+                self.flight_bytes = self._bounded(max(self.flight_bytes, min(self._aim, self.flight_bytes * 2)))
             case Phase.DRAINING:
                 self.phase, self._is_min_rtt_stale = Phase.REFILLING, True
             case Phase.REFILLING:

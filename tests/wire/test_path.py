@@ -13,11 +13,13 @@ import pytest
 from tests.support.bulk import ANSWER_BYTES, SMALL_BYTES, Shared, share
 from tests.support.session_pair import SessionPair
 from wire.errors import RemoteProtocolError
-from wire.limits import CHUNK_TIME_S, KIB, MAX_CHUNK_BYTES, MIB, MIN_CHUNK_BYTES
+from wire.frames import RequestHead, ResponseHead
+from wire.limits import CHUNK_TIME_S, KIB, MAX_CHUNK_BYTES, MIB, MIN_CHUNK_BYTES, QUEUE_TIME_S
 from wire.session import Role
 from wire.window import Path, Phase
 
 MBIT = 1e6 / 8
+PICTURE_BYTES = 120_000
 OVERHEAD_BYTES = 400
 """Heads and frame headers of a small request and its answer."""
 
@@ -135,6 +137,36 @@ def test_a_rate_that_drops_is_followed_down_and_one_that_rises_up_again() -> Non
     way.rate_bytes_s = 100 * MBIT
     shared = share(pair, 100 * MIB)
     assert 100 * MIB / shared.seconds > 0.85 * way.rate_bytes_s
+
+
+def test_pictures_on_a_fast_path_soon_go_whole_in_one_frame() -> None:
+    """One at a time they never fill the flight, and yet what they show of the path is learned."""
+    pair = Link(0.0002, 1000 * MBIT).pair()
+    send_pictures(pair, 20)
+    assert pair.gateway.path.chunk_bytes >= PICTURE_BYTES
+    assert not pair.gateway.path.wants_ack(PICTURE_BYTES, is_bulk=False)
+
+
+@pytest.mark.parametrize("one_way_s", [0.0002, 0.025])
+def test_pictures_on_a_slow_path_do_not_raise_the_flight_over_what_it_holds(one_way_s: float) -> None:
+    """A large body that follows them makes small requests wait no longer than one that comes first."""
+    link = Link(one_way_s, 20 * MBIT)
+    pair = link.pair()
+    send_pictures(pair, 100)
+    assert pair.gateway.path.flight_bytes < 1.5 * link.rate_bytes_s * (2 * one_way_s + QUEUE_TIME_S)
+    shared = share(pair, 5 * MIB)
+    assert shared.worst_small_s() - link.idle_s < 0.040
+
+
+def send_pictures(pair: SessionPair, count: int) -> None:
+    """One after the other, each when the one before is there."""
+    for _ in range(count):
+        number = pair.gateway.open_exchange(RequestHead("POST", "/picture", body_bytes=PICTURE_BYTES), pair.now)
+        pair.gateway.send_body(number, bytes(PICTURE_BYTES), end=True)
+        pair.settle()
+        pair.worker.respond(number, ResponseHead(200))
+        pair.worker.send_body(number, b"", end=True)
+        pair.settle()
 
 
 def test_noisy_round_trips_do_not_keep_the_rate_down() -> None:
