@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from edge_worker.backends.base import Answer, BackendLost, BadInput, Call, Changed, NotReady, ServedModel, Tell
 from edge_worker.backends.engine import EngineLoader
+from edge_worker.backends.huge_pages import use_huge_pages
 from edge_worker.backends.image import quiet_decoders
 from edge_worker.backends.lanes import Lanes, LoopClock, Source, Work
 from edge_worker.backends.loaded_model import BatchedModel, LoadedModel, SingleModel, Steps
@@ -71,7 +72,9 @@ class ImageBackend:
         return list(self._served.values())
 
     def _load_all(self) -> list[tuple[FoundModel, Steps | ServedModel]]:
-        return [(found, self._load(found)) for found in self._loading.find()]
+        loaded = [(found, self._load(found)) for found in self._loading.find()]
+        use_huge_pages()  # before the first call, and once for all: what is in use then stays where it is
+        return loaded
 
     def _load(self, found: FoundModel) -> Steps | ServedModel:
         """The steps of a model that can be served; else what is announced of it."""

@@ -136,6 +136,20 @@ async def test_each_slot_has_a_network_and_each_is_warm(tmp_path: Path) -> None:
         assert loader.threads == [2]
 
 
+async def test_memory_is_moved_into_huge_pages_once_all_networks_are_warm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    def predict(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        steps.append("warm")
+        return means(batch)
+
+    monkeypatch.setattr("edge_worker.backends.image_backend.use_huge_pages", lambda: steps.append("moved"))
+    async with started(write_model(tmp_path), FakeLoader(predict), slots=2):
+        assert steps == ["warm", "warm", "moved"]
+
+
 async def test_a_broken_model_leaves_the_others_alone(tmp_path: Path) -> None:
     """Each way to be broken is a failure with its reason, and the sound model among them answers."""
     write_model(tmp_path / "sound")
