@@ -97,19 +97,25 @@ class Outgoing:
 
     @property
     def next_bytes(self) -> int:
-        """Bytes that one frame can carry without joining what was pushed apart."""
+        """Bytes for one frame: all that is left of a body whose end is here; else a piece, as it was pushed."""
+        if self.ending:
+            return self.unsent_bytes
         return len(self._chunks[0]) if self._chunks else 0
 
-    def take(self, size: int) -> memoryview:
-        """The next `size` bytes, from 1 to `next_bytes`; spends credit."""
-        chunk = self._chunks[0]
-        if len(chunk) == size:
-            self._chunks.pop(0)
-        else:
-            self._chunks[0], chunk = chunk[size:], chunk[:size]
+    def take(self, size: int) -> list[memoryview]:
+        """The next `size` bytes, from 1 to `next_bytes`, in pieces as they were pushed; spends credit."""
         self.unsent_bytes -= size
         self.window.spend(size)
-        return chunk
+        taken = []
+        while size:
+            chunk = self._chunks[0]
+            if len(chunk) <= size:
+                self._chunks.pop(0)
+            else:
+                self._chunks[0], chunk = chunk[size:], chunk[:size]
+            taken.append(chunk)
+            size -= len(chunk)
+        return taken
 
 
 class Exchange:

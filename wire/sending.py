@@ -6,6 +6,7 @@ state that both change, and how an exchange ends.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
@@ -19,8 +20,6 @@ from .window import Path, ReceiveBudget, ReceiveWindow, SendWindow
 
 LOW_WATER_BYTES = 64 * KIB
 """When an exchange's unsent body falls to this, BodySent asks for more: the next chunk is there before it is missed."""
-
-_EMPTY = memoryview(b"")
 
 
 class Role(Enum):
@@ -123,7 +122,7 @@ class Sending:
         data, flags = self._take(exchange, size, now)
         if not flags & END:
             self._requeue(exchange, is_first=size == 0)
-        return b"".join((HEADER.pack(head.type, flags, head.exchange), *head.encoded, data))
+        return b"".join((HEADER.pack(head.type, flags, head.exchange), *head.encoded, *data))
 
     def _next_body(self, now: float) -> bytes | None:
         """One DATA or TRAILERS of the exchange whose turn it is, which then goes to the end of the ring. One that wants
@@ -147,14 +146,14 @@ class Sending:
             data, flags = self._take(exchange, size, now)
             if not flags & END:
                 self._requeue(exchange)
-            return b"".join((HEADER.pack(Data.TYPE, flags, exchange.number), data))
+            return b"".join((HEADER.pack(Data.TYPE, flags, exchange.number), *data))
         return None
 
     def _sendable(self, outgoing: Outgoing) -> int:
         size = min(outgoing.next_bytes, outgoing.window.available)
         return size if size <= MIN_CHUNK_BYTES else min(size, self.path.chunk_bytes)
 
-    def _take(self, exchange: Exchange, size: int, now: float) -> tuple[memoryview, int]:
+    def _take(self, exchange: Exchange, size: int, now: float) -> tuple[Sequence[memoryview], int]:
         """The next `size` bytes of a body and the flags of the frame that carries them; with END all is sent."""
         outgoing = exchange.outgoing
         flags = 0
@@ -167,7 +166,7 @@ class Sending:
             self.path.sent(size, asks_ack, now)
             flags = ACK_NOW if asks_ack else 0
         else:
-            data = _EMPTY
+            data = []
         if outgoing.ending and outgoing.unsent_bytes == 0 and not outgoing.trailers:
             self._sent_all(exchange)
             flags |= END

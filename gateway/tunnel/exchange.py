@@ -25,7 +25,7 @@ class Tunnel(Protocol):
         """Begins an exchange. Raises ExchangeRefused, and BadRequest for a head that is too large."""
 
     def push(self, number: int, chunk: bytes, *, is_last: bool) -> bool:
-        """Gives the session more of a body; False when nobody wants it any more."""
+        """Gives the session more of a body, to be sent when it is woken; False when nobody wants it any more."""
 
     def has_room(self, number: int) -> bool:
         """Whether the session wants more of a body now."""
@@ -99,13 +99,18 @@ class TunnelExchange:
                     call.body_here_at, was_here = tunnel.now(), body.is_complete
                 sent += len(chunk)
                 is_last = sent == body.size
-                if not tunnel.push(number, chunk, is_last=is_last) or is_last:
+                if not tunnel.push(number, chunk, is_last=is_last):
+                    return
+                if is_last or not body.is_complete:  # else the rest is here, and goes with it
+                    tunnel.wake()
+                if is_last:
                     return
                 if not body.is_complete and not tunnel.has_room(number):
                     await call.wait_room()
             if not was_here:
                 call.body_here_at = tunnel.now()
-            tunnel.push(number, b"", is_last=True)
+            if tunnel.push(number, b"", is_last=True):
+                tunnel.wake()
         except Exception as error:  # of a task's whole work: whoever waits for the answer raises it
             call.fail(error)
 

@@ -140,6 +140,7 @@ class WorkerLink:
         try:
             async with asyncio.timeout(timeout_s):
                 self.push(number, b"", is_last=True)
+                self.wake()
                 answer = await call.wait_head()
                 async for _ in call:
                     pass
@@ -171,12 +172,11 @@ class WorkerLink:
         return number, call
 
     def push(self, number: int, chunk: bytes, *, is_last: bool) -> bool:
-        """Gives the session more of a body; False when nobody wants it any more."""
+        """Gives the session more of a body, to be sent when it is woken; False when nobody wants it any more."""
         if not self._session.is_open(number):
             return False
         self._session.send_body(number, chunk, end=is_last)
-        self._pump.wake()
-        return self._session.is_open(number)
+        return True
 
     def has_room(self, number: int) -> bool:
         """Whether the session wants more of a body now."""

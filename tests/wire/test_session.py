@@ -241,11 +241,31 @@ def test_a_small_request_is_one_message_each_way() -> None:
     assert written(pair.gateway) == [Request(number, RequestHead("POST", "/", body_bytes=5), b"hello", end=True)]
 
 
+def test_a_body_in_pieces_is_one_message_when_its_end_is_here() -> None:
+    """A picture as its client's packets brought it: nobody pays for a frame to each."""
+    pair = SessionPair()
+    number = pair.gateway.open_exchange(RequestHead("POST", "/", body_bytes=5), pair.now)
+    for piece in (b"he", b"l"):
+        pair.gateway.send_body(number, piece)
+    pair.gateway.send_body(number, b"lo", end=True)
+    assert written(pair.gateway) == [Request(number, RequestHead("POST", "/", body_bytes=5), b"hello", end=True)]
+
+
+def test_a_body_that_goes_on_is_sent_in_the_pieces_that_it_comes_in() -> None:
+    """Those of a stream are as large as their sender wants them."""
+    pair = SessionPair()
+    number = pair.gateway.open_exchange(POST, pair.now)
+    for piece in (b"one", b"two"):
+        pair.gateway.send_body(number, piece)
+    assert [frame.data for frame in written(pair.gateway)] == [b"one", b"two"]  # type: ignore[union-attr]
+
+
 def test_an_exchange_carries_heads_bodies_and_trailers() -> None:
     """What goes in at one end comes out at the other, informational answers included."""
     pair = SessionPair()
     number = pair.gateway.open_exchange(POST, pair.now)
     pair.gateway.send_body(number, b"ab")
+    pair.settle()
     pair.gateway.send_body(number, b"cd", end=True, trailers=(("sum", "1"),))
     pair.settle()
     pair.worker.respond(number, ResponseHead(103))

@@ -246,6 +246,19 @@ def test_a_large_body_that_is_held_is_queued_at_once() -> None:
     on_bench(test)
 
 
+def test_a_picture_that_is_held_in_pieces_is_one_message() -> None:
+    """However its client's packets came: each message more costs the worker."""
+
+    async def test(bench: Bench) -> None:
+        task = bench.send(FedBody(b"pic", b"tu", b"re"))
+        number = await bench.worker.whole_request()
+        assert [bytes(event.data) for event in bench.worker.all(BodyReceived)] == [b"picture"]
+        bench.worker.answer(number, b"done")
+        assert await task == b"done"
+
+    on_bench(test)
+
+
 @pytest.mark.parametrize("is_complete", [True, False])
 def test_an_answer_may_come_before_the_body_is_sent(is_complete: bool) -> None:
     """A worker that answers early is heard at once, and the rest of the body is not sent."""
