@@ -13,14 +13,24 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from bench.engines.pool import Pool
 from bench.engines.window import Step, watched
+from edge_worker.backends.huge_pages import use_huge_pages
 
 
 def main() -> None:
     """Until standard input ends."""
-    flags = engine_flags("python -m bench.engines.loop").parse_args()
+    parser = engine_flags("python -m bench.engines.loop")
+    parser.add_argument("--huge-pages", action="store_true", help="the networks' memory lies in such, as a worker's")
+    flags = parser.parse_args()
     pool = Pool(flags.model, flags.model_dir, flags.slots, flags.threads)
+    if flags.huge_pages:
+        for _ in range(flags.slots):
+            pool.answer(blank())  # a network has no layers in memory before its first picture
+        use_huge_pages()
     for line in sys.stdin:
         asked = json.loads(line)
         given = block(pool, flags.slots, list(map(Path, asked["images"])), asked["seconds"])
@@ -37,6 +47,12 @@ def engine_flags(program: str) -> argparse.ArgumentParser:
     made.add_argument("--threads", type=int, required=True)
     made.add_argument("--port", type=int, default=0)
     return made
+
+
+def blank() -> bytes:
+    """A small picture."""
+    _, png = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))
+    return png.tobytes()
 
 
 def block(pool: Pool, slots: int, images: list[Path], seconds: float) -> dict[str, float]:

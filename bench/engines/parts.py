@@ -67,12 +67,22 @@ def one_core(settings: Settings) -> Part:
     with (
         gateway(engine.model, {"edge": Worker(engine, cores=worker)}, others) as stack,
         local_loop(engine, worker) as loop,
+        local_loop(engine, worker, huge_pages=True) as huge,
     ):
-        systems = {"tunnel": through(stack, "edge", engine.model, 2, others), "local loop": loop}
+        tunnel = through(stack, "edge", engine.model, 2, others)
+        systems = {"tunnel": tunnel, "local loop": loop, "loop in huge pages": huge}
         rounds = list(settings.turns.take(systems))
-    on_it = statistics.median(one["local loop"].cpu_ms / one["tunnel"].cpu_ms_of(WORKER) for one in rounds)
-    line = Line("tunnel by local loop, worker's core", rates(rounds, "tunnel", "local loop"), Bar(least=0.97), on_it)
-    return Part(title, [line], rounds)
+    bars = {"local loop": Bar(least=0.97), "loop in huge pages": Bar()}
+    lines = [
+        Line(f"tunnel by {name}, worker's core", rates(rounds, "tunnel", name), bar, _on_core(rounds, name))
+        for name, bar in bars.items()
+    ]
+    return Part(title, lines, rounds)
+
+
+def _on_core(rounds: Rounds, loop: str) -> float:
+    """The ratio to a loop by CPU time, of what has the worker's core."""
+    return statistics.median(one[loop].cpu_ms / one["tunnel"].cpu_ms_of(WORKER) for one in rounds)
 
 
 def all_cores(settings: Settings) -> Part:

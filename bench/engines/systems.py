@@ -64,9 +64,10 @@ def held_to(cores: Collection[int] | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def local_loop(engine: Engine, cores: Collection[int] | None = None) -> Iterator[System]:
-    """No server at all. Raises BenchError when it ends."""
+def local_loop(engine: Engine, cores: Collection[int] | None = None, *, huge_pages: bool = False) -> Iterator[System]:
+    """No server at all, and memory as a program has it that asks for nothing. Raises BenchError when it ends."""
     command = [sys.executable, "-m", "bench.engines.loop", "--model", engine.model, *engine.options()]
+    command += ["--huge-pages"] * huge_pages
     with held_to(cores):
         process = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

@@ -22,7 +22,7 @@ def test_systems_take_turns(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     one_core, all_cores = json.loads(out.read_text())["parts"]
     if not one_core["left_out"]:
-        assert set(one_core["systems"]) == {"tunnel", "local loop"}
+        assert set(one_core["systems"]) == {"tunnel", "local loop", "loop in huge pages"}
         assert set(one_core["systems"]["tunnel"]["cpu_ms"]) == {"gateway", "worker", "load"}
     systems = all_cores["systems"]
     assert {"tunnel", "local loop", "loop of slots", "tunnel, one slot", "Flask"} <= set(systems)
