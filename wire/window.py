@@ -141,8 +141,8 @@ class Path:
     everybody on the connection waits for it. Unlike BBR it moves towards that aim once per round, at most doubling and
     at most losing 30 %, so that one slow moment does not decide alone; but when even the quickest acknowledgement of a
     round took more than twice the most that is aimed at, a queue stands that everybody waits behind (a token bucket ran
-    dry, the link became slower), and it goes there at once. Other rounds in which the application or credit, not the
-    path, was the limit change nothing.
+    dry, the link became slower), and it goes there at once. Any other round in which the application or credit, not the
+    path, was the limit shows the least that the path can, as with BBR, and only raises it.
     """
 
     __slots__ = (
