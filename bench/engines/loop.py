@@ -13,11 +13,10 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
-import numpy as np
-
+from bench.classification.folder import list_pictures
 from bench.engines.pool import Pool
 from bench.engines.window import Step, watched
+from bench.load.target import SAMPLES
 from edge_worker.backends.huge_pages import use_huge_pages
 
 
@@ -28,8 +27,9 @@ def main() -> None:
     flags = parser.parse_args()
     pool = Pool(flags.model, flags.model_dir, flags.slots, flags.threads)
     if flags.huge_pages:
+        digit = list_pictures(SAMPLES)[0].path.read_bytes()
         for _ in range(flags.slots):
-            pool.answer(blank())  # a network has no layers in memory before its first picture
+            pool.answer(digit)  # a network has no layers in memory before its first picture
         use_huge_pages()
     for line in sys.stdin:
         asked = json.loads(line)
@@ -47,12 +47,6 @@ def engine_flags(program: str) -> argparse.ArgumentParser:
     made.add_argument("--threads", type=int, required=True)
     made.add_argument("--port", type=int, default=0)
     return made
-
-
-def blank() -> bytes:
-    """A small picture."""
-    _, png = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))
-    return png.tobytes()
 
 
 def block(pool: Pool, slots: int, images: list[Path], seconds: float) -> dict[str, float]:
