@@ -73,7 +73,7 @@ def local_loop(engine: Engine, cores: Collection[int] | None = None, *, huge_pag
 
     def run(images: Sequence[Path], seconds: float) -> Rate:
         given = _ask(process, {"images": [str(image.resolve()) for image in images], "seconds": seconds})
-        return Rate(int(given["images"]), given["elapsed_s"], {WORKER: given["cpu_s"]})
+        return Rate(given["images"], given["elapsed_s"], {WORKER: given["cpu_s"]})
 
     try:
         yield run

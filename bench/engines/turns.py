@@ -17,7 +17,8 @@ from pathlib import Path
 class Rate:
     """What one block of one system gave."""
 
-    images: int
+    images: float
+    """Those that lay across an edge of the block by the share that lay within."""
     elapsed_s: float
     cpu_s: Mapping[str, float]
     """By part: all processes that the system needs, the load's own among them."""

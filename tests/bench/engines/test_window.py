@@ -5,41 +5,45 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from bench.engines import window
 from bench.engines.connection import Connection
-from bench.engines.window import watched
+from bench.engines.window import watched, within
 from bench.errors import BenchError
 
 
 class Clock:
-    """Time for `watched`: while it sleeps, exactly so many steps are done."""
+    """Time for `watched`, with one thread of steps: while it sleeps, exactly so many of them are done, each as long."""
 
     def __init__(self, steps: int) -> None:
         self.now = 0.0
         self._steps = steps
-        self._allowed, self._done = threading.Semaphore(0), threading.Semaphore(0)
+        self._allowed, self._looked = threading.Semaphore(0), threading.Semaphore(0)
         self.marks: list[float] = []
 
     def perf_counter(self) -> float:
-        return self.now
+        now = self.now
+        if threading.current_thread() is not threading.main_thread():
+            self._looked.release()
+        return now
 
     def sleep(self, seconds: float) -> None:
-        self.now += seconds
         for _ in range(self._steps):
+            assert self._looked.acquire(timeout=30)  # when it began
+            self.now += seconds / self._steps
             self._allowed.release()
-            assert self._done.acquire(timeout=30)
 
     def step(self) -> None:
         """Waits to be allowed one."""
         assert self._allowed.acquire(timeout=30)
-        self._done.release()
 
     def mark(self) -> float:
         """The one at the end lets the step end that waits."""
+        assert self._looked.acquire(timeout=30)  # the last of a sleep has ended
+        self._looked.release()
         self.marks.append(self.now)
         if len(self.marks) == 2:
             self._allowed.release()
@@ -53,7 +57,24 @@ def test_only_the_window_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = watched([clock.step], 2.0, clock.mark)
     assert seen.elapsed_s == pytest.approx(2.0)
     assert [seen.before, seen.after] == clock.marks == pytest.approx([window.WARM_UP_S, window.WARM_UP_S + 2.0])
-    assert 49 <= seen.count <= 51  # a step may be on either side of an edge
+    assert seen.count == pytest.approx(50)
+
+
+@pytest.mark.parametrize(
+    ("times", "count"),
+    [
+        ((1.0, 2.0, 3.0), 2.0),
+        ((0.5, 1.5, 2.5, 3.5), 2.0),
+        ((0.0, 10.0), 0.2),
+        ((0.0, 0.5, 1.0), 0.0),
+        ((3.0, 4.0), 0.0),
+        ((1.5, 1.5, 2.0), 1.0),
+        ((), 0.0),
+    ],
+)
+def test_a_step_across_an_edge_counts_in_part(times: Sequence[float], count: float) -> None:
+    """By its time from 1.0 to 3.0, of all of it."""
+    assert within(times, 1.0, 3.0) == pytest.approx(count)
 
 
 def test_a_step_that_fails_ends_all_of_them() -> None:
