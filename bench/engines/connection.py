@@ -1,4 +1,4 @@
-"""One connection of the load: the same request again and again, over TLS or plain, by whatever thread asks.
+"""One connection of the load: the same requests again and again, over TLS or plain, by whatever thread asks.
 
 Made to cost little, since it shares the machine with what it measures: blocking sockets, and no HTTP but a length. A
 server that closes after each answer (Flask's does) is connected to again.
@@ -6,8 +6,10 @@ server that closes after each answer (Flask's does) is connected to again.
 
 from __future__ import annotations
 
+import itertools
 import socket
 import ssl
+from collections.abc import Sequence
 
 from bench.errors import BenchError
 from bench.peers.closed_loop import HOST, NAME, RECEIVE_BYTES, Failed, is_whole
@@ -19,10 +21,10 @@ TIME_OUT_S = 60.0
 class Connection:
     """Kept as long as the server keeps it."""
 
-    def __init__(self, port: int, request: bytes, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, port: int, requests: Sequence[bytes], tls: ssl.SSLContext | None) -> None:
         """Connects with the first request. `tls` is None for http."""
         self._port = port
-        self._request = request
+        self._requests = itertools.cycle(requests)
         self._tls = tls
         self._socket: socket.socket | None = None
 
@@ -33,10 +35,10 @@ class Connection:
             self._socket = None
 
     def ask(self) -> None:
-        """One request, and its answer to the last byte. Raises BenchError for any answer but a good one."""
+        """The next request, and its answer to the last byte. Raises BenchError for any answer but a good one."""
         try:
             self._socket = self._socket or self._connect()
-            self._socket.sendall(self._request)
+            self._socket.sendall(next(self._requests))
             answer = self._receive(self._socket)
         except (OSError, Failed) as error:
             raise BenchError(f"port {self._port}: a request failed: {error}") from error

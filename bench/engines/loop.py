@@ -11,11 +11,12 @@ import itertools
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.classification.folder import list_pictures
 from bench.engines.pool import Pool
-from bench.engines.window import Step, watched
+from bench.engines.window import Step, turned, watched
 from bench.load.target import SAMPLES
 from edge_worker.backends.huge_pages import use_huge_pages
 
@@ -53,11 +54,11 @@ def block(pool: Pool, slots: int, images: list[Path], seconds: float) -> dict[st
     """As many threads as networks, for so long."""
     bodies = [image.read_bytes() for image in images]
 
-    def step(place: int) -> Step:
-        ahead = itertools.cycle(bodies[place:] + bodies[:place])
+    def step(ahead: Iterator[bytes]) -> Step:
         return lambda: pool.answer(next(ahead))
 
-    seen = watched([step(place % len(bodies)) for place in range(slots)], seconds, time.process_time)
+    steps = [step(itertools.cycle(one)) for one in turned(bodies, slots)]
+    seen = watched(steps, seconds, time.process_time)
     return {"images": seen.count, "elapsed_s": seen.elapsed_s, "cpu_s": seen.after - seen.before}
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bench.engines.connection import Connection
 from bench.engines.turns import Rate, System
-from bench.engines.window import watched
+from bench.engines.window import turned, watched
 from bench.errors import BenchError
 from bench.peers.accounts import Accounts, Parts
 from bench.peers.closed_loop import Address
@@ -122,8 +122,8 @@ class Worker:
 
 
 def through(stack: Stack, worker: str, model: str, connections: int, cores: Collection[int] | None = None) -> System:
-    """HTTPS, gateway, tunnel, worker: so many connections that are kept, each of which sends one image again and
-    again."""
+    """HTTPS, gateway, tunnel, worker: so many connections that are kept, each of which sends all images again
+    and again."""
     token = stack.credentials.client_token.read_text().strip()
     address = Address(stack.port, f"/inference/{model}", {"Authorization": f"Bearer {token}", "X-Worker": worker})
     tls = ssl.create_default_context(cafile=stack.credentials.ca)
@@ -175,7 +175,7 @@ def _over_http(
     def run(images: Sequence[Path], seconds: float) -> Rate:
         requests = [address.carrying(body_of(image.read_bytes())) for image in images]
         with held_to(cores), contextlib.ExitStack() as stack:
-            kept = [Connection(address.port, requests[place % len(requests)], tls) for place in range(connections)]
+            kept = [Connection(address.port, one, tls) for one in turned(requests, connections)]
             for one in kept:
                 stack.callback(one.close)
             seen = watched([one.ask for one in kept], seconds, lambda: (accounts.read(), time.process_time()))

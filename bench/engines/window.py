@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -73,6 +73,13 @@ def watched(steps: Sequence[Step], seconds: float, mark: Callable[[], Mark]) -> 
     finally:
         times = threads.end()
     return Seen(sum(within(one, began_s, ended_s) for one in times), ended_s - began_s, before, after)
+
+
+def turned(images: Sequence[bytes], times: int) -> Iterator[Sequence[bytes]]:
+    """All of them, so many times, each time beginning with the next one."""
+    for place in range(times):
+        first = place % len(images)
+        yield [*images[first:], *images[:first]]
 
 
 def within(times: Sequence[float], began: float, ended: float) -> float:

@@ -11,7 +11,7 @@ import pytest
 
 from bench.engines import window
 from bench.engines.connection import Connection
-from bench.engines.window import watched, within
+from bench.engines.window import turned, watched, within
 from bench.errors import BenchError
 
 
@@ -77,6 +77,11 @@ def test_a_step_across_an_edge_counts_in_part(times: Sequence[float], count: flo
     assert within(times, 1.0, 3.0) == pytest.approx(count)
 
 
+def test_every_thread_has_all_images() -> None:
+    """Each begins with another one, as far as there are others."""
+    assert list(turned([b"a", b"b"], 3)) == [[b"a", b"b"], [b"b", b"a"], [b"a", b"b"]]
+
+
 def test_a_step_that_fails_ends_all_of_them() -> None:
     """Its error is what is raised, and no thread is left."""
 
@@ -123,7 +128,7 @@ CLOSED = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
 def test_a_connection_is_kept_until_the_server_closes_it() -> None:
     """Then there is another one, without a failure."""
     with server(KEPT, KEPT, CLOSED, KEPT) as (port, had):
-        connection = Connection(port, b"four", None)
+        connection = Connection(port, [b"four"], None)
         for _ in range(4):
             connection.ask()
         connection.close()
@@ -142,7 +147,7 @@ def test_only_a_good_answer_counts(answer: bytes, why: str) -> None:
     """Anything else ends the measurement."""
     with (
         server(answer) as (port, _),
-        contextlib.closing(Connection(port, b"four", None)) as connection,
+        contextlib.closing(Connection(port, [b"four"], None)) as connection,
         pytest.raises(BenchError, match=why),
     ):
         connection.ask()
