@@ -32,7 +32,7 @@ from bench.models import add_model_flags, found_model
 
 GOOD, MISSED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit status: no bar is missed; one is; it could not be measured; Ctrl-C."""
-SCHEMA = "edge-bench-engines-1"
+SCHEMA = "edge-bench-engines-2"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,8 +67,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="default: all of them")
     made.add_argument("--slots", type=count, default=cores, help=f"on all cores (default: {cores}, the cores)")
     made.add_argument("--threads", type=count, default=1, help="of one inference there (default: 1)")
-    made.add_argument("--rounds", type=count, default=7, help="default: 7")
-    made.add_argument("--seconds", type=positive, default=2.5, help="of a block (default: 2.5)")
+    made.add_argument("--rounds", type=count, default=18, help="default: 18")
+    made.add_argument("--seconds", type=positive, default=1.0, help="of a block (default: 1)")
     made.add_argument("--lag-seconds", type=positive, default=63.0, help="of load for the lag (default: 63)")
     made.add_argument("--seed", type=int, default=1, help="of the order and of the images (default: 1)")
     made.add_argument("--out", type=Path, metavar="FILE", help="the result as JSON")

@@ -46,11 +46,11 @@ def _system(blocks: Sequence[Rate]) -> Json:
 
 def markdown(parts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Two tables: what is compared, and the rates behind it."""
-    yield "| | ratio | by round | by CPU time | bar | |"
+    yield "| | ratio | 95 % | by CPU time | bar | |"
     yield "| :-- | --: | --: | --: | --: | --: |"
     for part in parts:
         for one in part["lines"]:
-            spread = f"{one['low']:.3f} to {one['high']:.3f}" if one["low"] != one["high"] else ""
+            spread = "" if one["low"] is None else f"{one['low']:.3f} to {one['high']:.3f}"
             cpu = "" if one["cpu"] is None else f"{one['cpu']:.3f}"
             cells = (f"{part['title']}: {one['text']}", f"{one['median']:.3f}", spread, cpu, one["bar"], one["verdict"])
             yield f"| {' | '.join(cells)} |"

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.measure.percentiles import interval_ranks
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -71,14 +73,18 @@ class Ratio:
 
     median: float
     """Of the rounds' ratios."""
-    low: float
-    high: float
-    """The smallest and the largest of them."""
+    low: float | None = None
+    high: float | None = None
+    """Together its interval of 95 %, which assumes no distribution; None for both: the rounds are too few for one."""
 
 
 def ratio(values: Sequence[float]) -> Ratio:
     """Of some rounds' ratios."""
-    return Ratio(statistics.median(values), min(values), max(values))
+    ranks = interval_ranks(len(values), 0.5)
+    if ranks is None:
+        return Ratio(statistics.median(values))
+    ordered = sorted(values)
+    return Ratio(statistics.median(values), *(ordered[rank - 1] for rank in ranks))
 
 
 def rates(rounds: Rounds, over: str, under: str) -> Ratio:

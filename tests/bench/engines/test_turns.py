@@ -56,7 +56,14 @@ def test_all_systems_of_a_round_have_the_same_images() -> None:
 def test_a_ratio_is_taken_round_by_round() -> None:
     """Not of the medians: what disturbs a round disturbs both of it."""
     rounds = [{"a": rate(90), "b": rate(100)}, {"a": rate(45), "b": rate(30)}, {"a": rate(80), "b": rate(100)}]
-    assert rates(rounds, "a", "b") == Ratio(0.9, 0.8, 1.5)
+    assert rates(rounds, "a", "b") == Ratio(0.9)
+
+
+def test_a_ratio_has_an_interval() -> None:
+    """Of its median, from six rounds on, by ranks: 18 of them leave four out at either end (Bin(18, 1/2))."""
+    assert ratio([1, 2, 3, 4, 5]) == Ratio(3)
+    assert ratio([6, 5, 4, 3, 2, 1]) == Ratio(3.5, 1, 6)
+    assert ratio(list(range(1, 19))) == Ratio(9.5, 5, 14)
 
 
 def test_costs_are_a_ratio_of_images_too() -> None:
@@ -88,7 +95,7 @@ def test_bars_are_for_one_model() -> None:
 
 def test_the_table_has_every_line_and_every_system() -> None:
     """As Markdown, made from the JSON."""
-    rounds = [{"tunnel": rate(90, 2.0), "loop": rate(100)}, {"tunnel": rate(80, 2.0), "loop": rate(100)}]
+    rounds = [{"tunnel": rate(90, 2.0), "loop": rate(100)}, {"tunnel": rate(80, 2.0), "loop": rate(100)}] * 3
     line = Line("tunnel by loop", rates(rounds, "tunnel", "loop"), Bar(least=0.8), 0.5)
     some = Part("one core", [line], rounds, notes={"images": 2})
     none = Part("batches", left_out="no TensorFlow")
