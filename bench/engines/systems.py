@@ -101,7 +101,8 @@ def gateway(model: str, workers: Mapping[str, Worker], cores: Collection[int] | 
         try:
             stack.credentials.make()
             with held_to(cores):
-                stack.start_gateway(DISPATCH__POLICY="pin")
+                # no probes of idle workers: they would take from the others' blocks
+                stack.start_gateway(DISPATCH__POLICY="pin", DISPATCH__PROBE_IDLE_S="0")
             for worker, told in workers.items():
                 with held_to(told.cores):
                     stack.start_worker(worker, "--backend", told.backend, *told.engine.options(), *told.options)
