@@ -1,4 +1,4 @@
-"""One connection of the load: the same requests again and again, over TLS or plain, by whatever thread asks.
+"""One connection of the load: one request after the other, over TLS or plain, by whatever thread asks.
 
 Made to cost little, since it shares the machine with what it measures: blocking sockets, and no HTTP but a length. A
 server that closes after each answer (Flask's does) is connected to again.
@@ -6,10 +6,9 @@ server that closes after each answer (Flask's does) is connected to again.
 
 from __future__ import annotations
 
-import itertools
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from bench.errors import BenchError
 from bench.peers.closed_loop import HOST, NAME, RECEIVE_BYTES, Failed, is_whole
@@ -21,10 +20,10 @@ TIME_OUT_S = 60.0
 class Connection:
     """Kept as long as the server keeps it."""
 
-    def __init__(self, port: int, requests: Sequence[bytes], tls: ssl.SSLContext | None) -> None:
+    def __init__(self, port: int, requests: Iterator[bytes], tls: ssl.SSLContext | None) -> None:
         """Connects with the first request. `tls` is None for http."""
         self._port = port
-        self._requests = itertools.cycle(requests)
+        self._requests = requests
         self._tls = tls
         self._socket: socket.socket | None = None
 

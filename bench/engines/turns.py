@@ -80,11 +80,9 @@ class Ratio:
 
 def ratio(values: Sequence[float]) -> Ratio:
     """Of some rounds' ratios."""
-    ranks = interval_ranks(len(values), 0.5)
-    if ranks is None:
-        return Ratio(statistics.median(values))
     ordered = sorted(values)
-    return Ratio(statistics.median(values), *(ordered[rank - 1] for rank in ranks))
+    ranks = interval_ranks(len(values), 0.5) or ()
+    return Ratio(statistics.median(ordered), *(ordered[rank - 1] for rank in ranks))
 
 
 def rates(rounds: Rounds, over: str, under: str) -> Ratio:

@@ -75,11 +75,10 @@ def watched(steps: Sequence[Step], seconds: float, mark: Callable[[], Mark]) -> 
     return Seen(sum(within(one, began_s, ended_s) for one in times), ended_s - began_s, before, after)
 
 
-def turned(images: Sequence[bytes], times: int) -> Iterator[Sequence[bytes]]:
-    """All of them, so many times, each time beginning with the next one."""
+def turned(images: Sequence[bytes], times: int) -> Iterator[Iterator[bytes]]:
+    """All of them again and again, for so many threads; each begins with the next one."""
     for place in range(times):
-        first = place % len(images)
-        yield [*images[first:], *images[:first]]
+        yield itertools.islice(itertools.cycle(images), place, None)
 
 
 def within(times: Sequence[float], began: float, ended: float) -> float:

@@ -55,8 +55,8 @@ def test_all_systems_of_a_round_have_the_same_images() -> None:
 
 def test_a_ratio_is_taken_round_by_round() -> None:
     """Not of the medians: what disturbs a round disturbs both of it."""
-    rounds = [{"a": rate(90), "b": rate(100)}, {"a": rate(45), "b": rate(30)}, {"a": rate(80), "b": rate(100)}]
-    assert rates(rounds, "a", "b") == Ratio(0.9)
+    rounds = [{"a": rate(90), "b": rate(100)}, {"a": rate(45), "b": rate(30)}, {"a": rate(80), "b": rate(100)}] * 2
+    assert rates(rounds, "a", "b") == Ratio(0.9, 0.8, 1.5)
 
 
 def test_a_ratio_has_an_interval() -> None:
